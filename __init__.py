@@ -1,0 +1,57 @@
+"""turnledger keeps the books of LLM conversations.
+
+This module imports nothing: its public names are served on first use (PEP 562), so that ``import turnledger``
+costs an application nothing and so that the light install works without the analysis libraries.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .analysis.ledger import Ledger as Ledger
+    from .analysis.ledger import open_ledger as open  # noqa: A004  the public name reads turnledger.open
+    from .exporters.parquet import ParquetSpanExporter as ParquetSpanExporter
+    from .instrument.context import conversation as conversation
+    from .instrument.context import propagate as propagate
+    from .instrument.facts import extract_all_identifiers as extract_all_identifiers
+    from .instrument.facts import extract_all_metadata as extract_all_metadata
+    from .instrument.documents import get_provider_capabilities as get_provider_capabilities
+    from .instrument.observe import observe as observe
+    from .instrument.runtime import flush as flush
+    from .instrument.runtime import instrument as instrument
+    from .instrument.runtime import uninstrument as uninstrument
+
+_HOMES = {
+    "Ledger": ("analysis.ledger", "Ledger"),
+    "ParquetSpanExporter": ("exporters.parquet", "ParquetSpanExporter"),
+    "conversation": ("instrument.context", "conversation"),
+    "extract_all_identifiers": ("instrument.facts", "extract_all_identifiers"),
+    "extract_all_metadata": ("instrument.facts", "extract_all_metadata"),
+    "flush": ("instrument.runtime", "flush"),
+    "get_provider_capabilities": ("instrument.documents", "get_provider_capabilities"),
+    "instrument": ("instrument.runtime", "instrument"),
+    "observe": ("instrument.observe", "observe"),
+    "open": ("analysis.ledger", "open_ledger"),
+    "propagate": ("instrument.context", "propagate"),
+    "uninstrument": ("instrument.runtime", "uninstrument"),
+}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import the home of a public name on its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOMES[name]
+    value = getattr(import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return [*globals(), *_HOMES]

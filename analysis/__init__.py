@@ -1,0 +1,1 @@
+"""From Parquet to costs: SQL models, prices, imports, the command line."""

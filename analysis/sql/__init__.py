@@ -1,0 +1,1 @@
+"""SQL models: one file, one model, one view. Package data; no code lives here."""
