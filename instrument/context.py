@@ -1,0 +1,95 @@
+"""Who is talking: the conversation, user and tags the application has set, carried by context variables.
+
+Context variables follow asyncio tasks by themselves; threads need ``propagate``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What the application has said of the calls made now; None is not said."""
+
+    id: str | None = None
+    user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    observation: str | None = None
+
+
+_current: contextvars.ContextVar[Conversation | None] = contextvars.ContextVar("turnledger_conversation", default=None)
+
+
+def current() -> Conversation | None:
+    """Return the conversation set here, or None."""
+    return _current.get()
+
+
+def nested(
+    id: str | None,  # noqa: A002  the word of the glossary
+    user: str | None,
+    tags: Mapping[str, object] | None,
+    observation: str | None = None,
+) -> Conversation:
+    """Return a conversation that inherits from the one set here what is not given."""
+    outer = _current.get() or Conversation()
+    own = {str(key): str(value) for key, value in (tags or {}).items()}
+    return Conversation(
+        id if id is not None else outer.id,
+        user if user is not None else outer.user,
+        {**outer.tags, **own} if own else outer.tags,
+        observation or outer.observation,
+    )
+
+
+@contextlib.contextmanager
+def active(conversation: Conversation) -> Iterator[None]:
+    """Make ``conversation`` the current one inside a ``with`` block."""
+    token = _current.set(conversation)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextlib.contextmanager
+def conversation(
+    id: str | None = None,  # noqa: A002  the word of the glossary
+    *,
+    user: str | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> Iterator[None]:
+    """Record the calls made in this block as part of a conversation.
+
+    Args:
+        id: the conversation's id in the application; None keeps the outer one.
+        user: the user's id; None keeps the outer one.
+        tags: labels, joined with the outer ones.
+    """
+    said = nested(None if id is None else str(id), None if user is None else str(user), tags)
+    with active(said):
+        yield
+
+
+def propagate(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``function`` bound to the conversation set here, for use in another thread.
+
+    ``executor.submit(turnledger.propagate(work), item)``. The result may be called from many threads at once.
+    """
+    captured = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def bound(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A context can be entered once at a time: every call gets a copy of its own.
+        return captured.copy().run(function, *args, **kwargs)
+
+    return bound

@@ -1,0 +1,245 @@
+"""The provider documents: loading ``provider_docs/*.md``, inheritance between surfaces, and matching of requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final, cast
+
+from . import frontmatter
+from .frontmatter import DocumentError, Table
+from .redact import ContentRules
+from .surfaces import Surface, compile_surface
+
+_CONTENT: Final = ("text_keys", "opaque_keys", "secret_keys", "secret_patterns")
+_FACTS: Final = (
+    "checked",
+    "sources",
+    "api_stateful",
+    "sdk_session_support",
+    "capabilities",
+    "sdk",
+    "headers",
+    "cost_truth",
+)
+ANY_HOST: Final = "*"
+_CACHE_SIZE: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderDocument:
+    """One provider: its hosts, its surfaces, its facts and its prose.
+
+    Attributes:
+        id: name of the document, such as the file's stem.
+        otel_name: the value of ``gen_ai.provider.name``.
+        price_provider: the provider's id in the price book.
+        hosts: host names; ``*.x`` matches every subdomain, ``*`` any host no other document has.
+        front: the whole front matter, for reports.
+        prose: the Markdown below it.
+    """
+
+    id: str
+    name: str
+    otel_name: str
+    price_provider: str
+    hosts: tuple[str, ...]
+    surfaces: tuple[Surface, ...]
+    front: Mapping[str, Any]
+    prose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The surface a request belongs to, and what its path holds (``{model}`` and the like)."""
+
+    document: ProviderDocument
+    surface: Surface
+    captures: Mapping[str, str]
+
+
+class Registry:
+    """All provider documents, and the hosts the user mapped to them."""
+
+    def __init__(self, documents: Iterable[ProviderDocument], hosts: Mapping[str, str] | None = None) -> None:
+        self.documents = {document.id: document for document in documents}
+        self._by_host: dict[str, ProviderDocument] = {}
+        for document in self.documents.values():
+            for host in document.hosts:
+                self._by_host[host.lower()] = document
+        for host, provider in (hosts or {}).items():
+            if provider not in self.documents:
+                known = ", ".join(sorted(self.documents))
+                raise ValueError(f"hosts: {host!r} is mapped to {provider!r}, which has no document; known: {known}")
+            self._by_host[host.lower()] = self.documents[provider]
+        self._wildcards = [(host[1:], document) for host, document in self._by_host.items() if host.startswith("*.")]
+        self._cache: dict[tuple[str, str, str], Match | None] = {}
+
+    def match(self, method: str, netloc: str, path: str) -> Match | None:
+        """Return the surface of a request, or None if it is none of any provider's.
+
+        Args:
+            method: HTTP method, in capitals.
+            netloc: host, with the port where the URL has one.
+            path: path of the URL, undecoded, without the query.
+        """
+        key = (method, netloc, path)
+        try:
+            return self._cache[key]
+        except KeyError:
+            pass
+        found = self._find(method, netloc.lower(), path)
+        if len(self._cache) >= _CACHE_SIZE:
+            self._cache.clear()  # paths with ids in them must not fill the memory
+        self._cache[key] = found
+        return found
+
+    def _find(self, method: str, netloc: str, path: str) -> Match | None:
+        for document in self._of_host(netloc):
+            for surface in document.surfaces:
+                if method in surface.methods and (found := surface.path.fullmatch(path)):
+                    return Match(document, surface, found.groupdict())
+        return None
+
+    def _of_host(self, netloc: str) -> Iterable[ProviderDocument]:
+        host = netloc.rpartition(":")[0] if re.search(r":\d+$", netloc) else netloc
+        exact = self._by_host.get(netloc) or self._by_host.get(host)
+        if exact is not None:
+            return [exact]
+        suffixed = [document for suffix, document in self._wildcards if host.endswith(suffix)]
+        return suffixed or [document for name, document in self._by_host.items() if name == ANY_HOST]
+
+
+def load_documents(hosts: Mapping[str, str] | None = None) -> Registry:
+    """Return the registry of the documents shipped with turnledger.
+
+    Args:
+        hosts: additional hosts (``name`` or ``name:port``) mapped to a document's id.
+
+    Raises:
+        DocumentError: if a document cannot be read.
+        ValueError: if ``hosts`` names a provider that has no document.
+    """
+    return Registry(_shipped(), hosts)
+
+
+@cache
+def _shipped() -> tuple[ProviderDocument, ...]:
+    folder = resources.files(__package__.rpartition(".")[0] + ".provider_docs")  # pyright: ignore[reportOptionalMemberAccess]
+    return parse_documents(
+        {
+            item.name: item.read_text(encoding="utf-8")
+            for item in folder.iterdir()
+            if item.name.endswith(".md") and item.name != "README.md"
+        }
+    )
+
+
+def parse_documents(texts: Mapping[str, str]) -> tuple[ProviderDocument, ...]:
+    """Return the documents in ``texts`` (file name to Markdown), in order of their ids.
+
+    Raises:
+        DocumentError: naming file, key and what was expected.
+    """
+    parts = {file.removesuffix(".md"): (file, *frontmatter.split(file, text)) for file, text in sorted(texts.items())}
+    fronts = {stem: (file, front) for stem, (file, front, _) in parts.items()}
+    secrets = [
+        pattern
+        for file, front, _ in parts.values()
+        for pattern in Table(file, "content", front.get("content", {})).texts("secret_patterns")
+    ]
+    return tuple(_document(file, front, prose, fronts, secrets) for file, front, prose in parts.values())
+
+
+Fronts = Mapping[str, tuple[str, dict[str, Any]]]
+
+
+def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secrets: list[str]) -> ProviderDocument:
+    table = Table(file, "", front)
+    table.note(*_FACTS, "content")
+    identity = table.text("id")
+    if f"{identity}.md" != file:
+        raise table.fail("id", f"{file.removesuffix('.md')!r}, the name of the file")
+    rules = _content_rules(file, front, fronts, secrets)
+    surfaces = tuple(
+        compile_surface(identity, Table(file, item.where, _inherited(file, item.values, fronts, ())), rules)
+        for item in table.tables("surface")
+    )
+    document = ProviderDocument(
+        id=identity,
+        name=table.text("name"),
+        otel_name=table.text("otel_provider_name", identity),
+        price_provider=table.text("price_provider", identity),
+        hosts=table.texts("hosts", None),
+        surfaces=surfaces,
+        front=front,
+        prose=prose,
+    )
+    table.finish()
+    return document
+
+
+def _content_rules(file: str, front: dict[str, Any], fronts: Fronts, secrets: list[str]) -> ContentRules:
+    """Join the document's content keys with those of every document its surfaces are like."""
+    related = {file.removesuffix(".md")} | {
+        str(like).partition("/")[0] for item in front.get("surface", []) if (like := item.get("like"))
+    }
+    merged: dict[str, list[str]] = {name: [] for name in _CONTENT}
+    for stem in sorted(related & fronts.keys()):
+        table = Table(fronts[stem][0], "content", fronts[stem][1].get("content", {}))
+        for name in _CONTENT:
+            merged[name].extend(table.texts(name))
+        table.finish()
+    try:
+        # Keys of one provider show up in another's headers and bodies: their look is a secret everywhere.
+        return ContentRules.build(merged["text_keys"], merged["opaque_keys"], merged["secret_keys"], secrets)
+    except re.error as error:
+        raise DocumentError(file, "content.secret_patterns", f"regular expressions ({error})") from error
+
+
+def _inherited(file: str, surface: Mapping[str, Any], fronts: Fronts, seen: tuple[str, ...]) -> dict[str, Any]:
+    """Return the surface with what it inherits by ``like = "document/surface"``; its own keys win, tables are joined."""
+    like = surface.get("like")
+    if like is None:
+        return dict(surface)
+    stem, _, name = str(like).partition("/")
+    candidates = cast("list[dict[str, Any]]", fronts[stem][1].get("surface", [])) if stem in fronts else []
+    base = next((item for item in candidates if item.get("name", "").strip() == name), None)
+    if base is None or like in seen:
+        raise DocumentError(file, "surface.like", f"'document/surface' of an existing surface, not {like!r}")
+    merged = _inherited(fronts[stem][0], base, fronts, (*seen, str(like)))
+    for key, value in surface.items():
+        inherited = merged.get(key)
+        merged[key] = {**inherited, **value} if isinstance(inherited, dict) and isinstance(value, dict) else value  # pyright: ignore[reportUnknownVariableType]
+    return merged
+
+
+def get_provider_capabilities(provider: str) -> dict[str, Any]:
+    """Return what a provider's document says of it: state, SDK sessions, surfaces, identifiers, metadata fields.
+
+    Raises:
+        ValueError: if there is no document of that name.
+    """
+    documents = load_documents().documents
+    if provider not in documents:
+        raise ValueError(f"no provider document {provider!r}; known: {', '.join(sorted(documents))}")
+    document = documents[provider]
+    facts = {key: document.front[key] for key in _FACTS if key in document.front}
+    return {
+        "id": document.id,
+        "name": document.name,
+        "otel_provider_name": document.otel_name,
+        "hosts": list(document.hosts),
+        **facts,
+        "surfaces": {
+            surface.name: {
+                "operation": surface.operation,
+                "supported_identifiers": sorted(surface.identifiers),
+                **surface.facts,
+            }
+            for surface in document.surfaces
+        },
+    }

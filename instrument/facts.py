@@ -1,0 +1,278 @@
+"""Call facts: everything one exchange says of a provider call. A pure function of the exchange and the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import parse_qs, urlsplit
+
+from . import identifiers as ids
+from .documents import Match, Registry, load_documents
+from .exchange import Exchange
+from .metadata import raw_metadata, without_earlier_messages
+from .paths import find
+from .redact import ContentRules, skeleton
+from .surfaces import Location, MessageRules, StreamRules
+from .usage import Usage, read_usage
+from .wire import Body, decode_body, decode_request
+
+HTTP_ERROR: Final = 400
+STREAM_CLOSED_EARLY: Final = "stream_closed_early"
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What one HTTP attempt of a provider call says; None is unknown. Times stay on the exchange."""
+
+    exchange: Exchange
+    provider: str
+    provider_name: str
+    surface: str
+    operation: str
+    server_address: str
+    request_model: str | None
+    response_model: str | None
+    response_id: str | None
+    previous_response_id: str | None
+    request_id: str | None
+    conversation_id: str | None
+    user_id: str | None
+    finish_reasons: tuple[str, ...]
+    service_tier: str | None
+    error_type: str | None
+    created_at: float | None
+    is_stream: bool
+    identifiers: Mapping[str, list[str]]
+    usage: Usage
+    raw_usage: Any
+    message_count: int | None
+    continues_turn: bool | None
+    raw_metadata: Mapping[str, Any]
+
+
+class Reading:
+    """One exchange taken apart: its documents, and a look-up of locations in them."""
+
+    def __init__(self, exchange: Exchange, match: Match) -> None:
+        self.exchange, self.surface, self.captures = exchange, match.surface, match.captures
+        self.rules: ContentRules = match.surface.rules
+        self.body: Body = decode_body(exchange.response_body)
+        self.request: Any = decode_request(exchange.request_body)
+        self.documents: tuple[Any, ...] = tuple(_unwrapped(self.body.documents, match.surface.stream))
+        self.url = urlsplit(exchange.url)
+
+    def values(self, locations: Iterable[Location]) -> Iterator[Any]:
+        """Yield every non-null value at the locations, in their order."""
+        for location in locations:
+            yield from self._at(location)
+
+    def first_text(self, field: str) -> str | None:
+        """Return a field's first value as text, if it may be kept."""
+        return next(iter(self.texts(field)), None)
+
+    def last_text(self, field: str) -> str | None:
+        """Return a field's last value: what a stream settled on."""
+        return next(reversed(self.texts(field)), None)
+
+    def texts(self, field: str) -> list[str]:
+        """Return a field's values as texts that may be kept, in order, each once."""
+        found: dict[str, None] = {}
+        for value in self.values(self.surface.fields.get(field, ())):
+            text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+            if isinstance(text, str) and ids.is_identifier(text, self.rules):
+                found[text] = None
+        return list(found)
+
+    def _at(self, location: Location) -> Iterator[Any]:
+        source, path = location.source, location.path
+        if source == "response.body":
+            for document in self.documents:
+                yield from (value for value in find(document, path) if value is not None)
+        elif source == "request.body":
+            yield from (value for value in find(self.request, path) if value is not None)
+        elif source == "response.header":
+            yield from (value for name, value in self.exchange.response_headers if name == path[0])
+        elif source == "request.header":
+            yield from (value for name, value in self.exchange.request_headers if name == path[0])
+        elif source == "url":
+            yield from filter(None, (self.captures.get(path[0]),))
+        else:
+            yield from parse_qs(self.url.query).get(path[0], [])
+
+
+def _unwrapped(documents: Iterable[Any], rules: StreamRules) -> Iterator[Any]:
+    """Yield what every document's envelope holds, where it has one, and the document itself."""
+    for document in documents:
+        for path in rules.unwrap:
+            yield from (inner for inner in find(document, path) if isinstance(inner, dict))
+        yield document
+
+
+def extract(exchange: Exchange, registry: Registry) -> CallFacts | None:
+    """Return the facts of an exchange, or None if no provider document describes it."""
+    url = urlsplit(exchange.url)
+    match = registry.match(exchange.method, url.netloc, url.path)
+    return None if match is None else extract_matched(exchange, match)
+
+
+def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
+    """Return the facts of an exchange of a known surface, or None if its request is not of that shape after all."""
+    reading = Reading(exchange, match)
+    surface = match.surface
+    if any(next(iter(reading.values([needed])), None) is None for needed in surface.requires):
+        return None
+    usage = read_usage(reading.documents, surface.usage)
+    new_request, messages = without_earlier_messages(reading.request, surface.messages)
+    return CallFacts(
+        exchange=exchange,
+        provider=match.document.id,
+        provider_name=match.document.otel_name,
+        surface=surface.name,
+        operation=surface.operation,
+        server_address=reading.url.hostname or "",
+        request_model=reading.first_text("request_model"),
+        response_model=reading.last_text("response_model"),
+        response_id=reading.first_text("response_id"),
+        previous_response_id=reading.first_text("previous_response_id"),
+        request_id=reading.first_text("request_id"),
+        conversation_id=reading.first_text("conversation"),
+        user_id=reading.first_text("user"),
+        finish_reasons=tuple(reading.texts("finish_reasons")),
+        service_tier=reading.last_text("service_tier"),
+        error_type=_error_type(reading),
+        created_at=_created_at(reading),
+        is_stream=_is_stream(reading),
+        identifiers=_identifiers(reading, new_request),
+        usage=usage,
+        # Usage comes off the wire like all else: numbers and enum values stay as they were, prose does not.
+        raw_usage=skeleton(usage.raw, surface.rules),
+        message_count=len(messages) or None,
+        continues_turn=_continues_turn(messages, surface.messages),
+        raw_metadata=raw_metadata(exchange, new_request, reading.body, surface.rules),
+    )
+
+
+def _identifiers(reading: Reading, new_request: Any) -> dict[str, list[str]]:
+    named: ids.Identifiers = {}
+    for name, locations in reading.surface.identifiers.items():
+        ids.add(named, name, reading.values(locations), reading.rules)
+    found = [
+        *ids.sweep(reading.body.documents, "response", reading.rules),
+        *ids.sweep([new_request], "request", reading.rules),
+        *ids.sweep_headers(reading.exchange.response_headers, "response.header"),
+        *ids.sweep_headers(reading.exchange.request_headers, "request.header"),
+    ]
+    return {**named, **ids.undocumented(found, named, reading.rules)}
+
+
+def _created_at(reading: Reading) -> float | None:
+    """Return when the provider says it answered (Unix seconds), for recordings that have no time of their own."""
+    for value in reading.values(reading.surface.fields.get("created_at", ())):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 10**9 < value < 10**10:
+            return float(value)
+    return None
+
+
+def _error_type(reading: Reading) -> str | None:
+    exchange = reading.exchange
+    if exchange.error_type:
+        return exchange.error_type
+    said = reading.first_text("error_type")
+    if exchange.status_code is not None and exchange.status_code >= HTTP_ERROR:
+        return said or str(exchange.status_code)
+    if said is None and exchange.closed_early and not _ended(reading):
+        return STREAM_CLOSED_EARLY
+    return said
+
+
+def _ended(reading: Reading) -> bool:
+    """Tell whether the stream said it was over before it was closed."""
+    rules = reading.surface.stream
+    types = {document.get("type") for document in reading.body.documents if isinstance(document, dict)}
+    return (
+        reading.body.ended
+        or bool(rules.done_types & (types | set(reading.body.event_names)))
+        or any(value for path in rules.done_paths for doc in reading.body.documents for value in find(doc, path))
+    )
+
+
+def _is_stream(reading: Reading) -> bool:
+    asked = isinstance(reading.request, dict) and cast("dict[str, Any]", reading.request).get("stream") is True
+    failed = (reading.exchange.status_code or 0) >= HTTP_ERROR
+    return reading.surface.stream.always or asked or (reading.body.is_stream and not failed)
+
+
+def _continues_turn(messages: Sequence[Any], rules: MessageRules) -> bool | None:
+    """Tell whether the last message sent is a tool's result, so that this call goes on with the turn before."""
+    if not messages:
+        return None
+    last = messages[-1]
+    if not isinstance(last, dict):
+        return False
+    fields = cast("dict[str, Any]", last)
+    if fields.get(rules.role[0]) in rules.tool_roles or fields.get("type") in rules.tool_types:
+        return True
+    return any(
+        value in rules.tool_types if isinstance(value, str) else bool(value)
+        for path in rules.tool_paths
+        for value in find(last, path)
+    )
+
+
+def extract_all_identifiers(response: Any, provider: str) -> dict[str, list[str]]:
+    """Return every identifier in a response object or JSON document, undocumented ones too.
+
+    Args:
+        response: an SDK's response object, a dict, JSON text or bytes.
+        provider: id of the provider's document, such as the file's stem.
+
+    Raises:
+        ValueError: if there is no document of that name or the response is not readable.
+    """
+    document = _response_document(response)
+    best: dict[str, list[str]] = {}
+    surfaces = _document(provider).surfaces
+    for surface in surfaces:
+        named: ids.Identifiers = {}
+        for name, locations in surface.identifiers.items():
+            for location in locations:
+                if location.source == "response.body":
+                    ids.add(named, name, (v for v in find(document, location.path) if v is not None), surface.rules)
+        found = {**named, **ids.undocumented(ids.sweep([document], "response", surface.rules), named, surface.rules)}
+        if sum(ids.UNDOCUMENTED not in name for name in found) > sum(ids.UNDOCUMENTED not in name for name in best):
+            best = found
+    return best or {name: [value] for name, value in ids.sweep([document], "response", surfaces[0].rules)}
+
+
+def extract_all_metadata(response: Any, provider: str) -> dict[str, Any]:
+    """Return the whole response with every content-bearing string replaced by its length.
+
+    Args:
+        response: an SDK's response object, a dict, JSON text or bytes.
+        provider: id of the provider's document.
+
+    Raises:
+        ValueError: if there is no document of that name or the response is not readable.
+    """
+    return skeleton(_response_document(response), _document(provider).surfaces[0].rules)
+
+
+def _document(provider: str) -> Any:
+    documents = load_documents().documents
+    if provider not in documents:
+        raise ValueError(f"no provider document {provider!r}; known: {', '.join(sorted(documents))}")
+    return documents[provider]
+
+
+def _response_document(response: Any) -> dict[str, Any]:
+    for method in ("model_dump", "to_dict", "dict"):
+        dump = getattr(response, method, None)
+        if callable(dump):
+            response = dump()
+            break
+    if isinstance(response, str | bytes):
+        response = decode_request(response.encode() if isinstance(response, str) else response)
+    if not isinstance(response, dict):
+        raise ValueError("the response is neither an SDK's object nor a JSON object")  # noqa: TRY004  one error type
+    return cast("dict[str, Any]", response)

@@ -1,0 +1,51 @@
+"""Our own failures: logged once per kind and place, counted always, never raised into the application."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+
+_log = logging.getLogger("turnledger")
+_log.addHandler(logging.NullHandler())
+_lock = threading.Lock()
+_counts: Counter[str] = Counter()
+_logged: set[str] = set()
+
+
+def count(kind: str, amount: int = 1) -> None:
+    """Count something that was lost, cut or odd, such as ``"capture.body_cut"``."""
+    with _lock:
+        _counts[kind] += amount
+
+
+def failed(kind: str, error: BaseException) -> None:
+    """Count a failure of ours and log it, with its traceback, the first time this kind of error occurs."""
+    try:
+        count(kind)
+        key = f"{kind}:{type(error).__name__}"
+        with _lock:
+            first = key not in _logged
+            _logged.add(key)
+        if first:
+            _log.warning(
+                "turnledger: %s failed (%s); the application is not affected. Logged once, then only counted.",
+                kind,
+                type(error).__name__,
+                exc_info=error,
+            )
+    except Exception:  # noqa: BLE001, S110  a broken log handler of the application must not reach its call
+        pass
+
+
+def snapshot() -> dict[str, int]:
+    """Return the counts since the process began, by kind."""
+    with _lock:
+        return dict(_counts)
+
+
+def reset() -> None:
+    """Forget all counts and what was logged (for tests and after a fork)."""
+    with _lock:
+        _counts.clear()
+        _logged.clear()

@@ -1,0 +1,99 @@
+"""The path language of provider documents: where in a JSON document a value stands.
+
+``a.b`` steps into objects, ``a[].b`` into every element of a list, ``*`` is any key. A usage expression sums paths
+(``a + b?``; ``?`` marks a part that may be missing) and lists alternatives (``a | b``; the first that applies).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+Path = tuple[str, ...]
+"""Steps: a key, ``*`` for any key, ``[]`` for every element."""
+
+_STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[\])*)")
+
+
+def parse(text: str) -> Path:
+    """Return the steps of a path.
+
+    Raises:
+        ValueError: if ``text`` is not a path.
+    """
+    steps: list[str] = []
+    for part in text.strip().split("."):
+        match = _STEP.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{text!r} is not a path such as 'choices[].message.id'")
+        steps.append(match[1])
+        steps.extend(["[]"] * (len(match[2]) // 2))
+    return tuple(steps)
+
+
+def find(node: Any, path: Path, start: int = 0) -> Iterator[Any]:
+    """Yield every value at ``path`` in ``node``; nothing where the document has another shape."""
+    for index in range(start, len(path)):
+        step = path[index]
+        if step == "[]":
+            if isinstance(node, list):
+                for item in cast("list[Any]", node):
+                    yield from find(item, path, index + 1)
+            return
+        if not isinstance(node, dict):
+            return
+        fields = cast("dict[str, Any]", node)
+        if step == "*":
+            for item in fields.values():
+                yield from find(item, path, index + 1)
+            return
+        if step not in fields:
+            return
+        node = fields[step]
+    yield node
+
+
+def first(node: Any, path: Path) -> Any:
+    """Return the first value at ``path`` that is not null, else None."""
+    return next((value for value in find(node, path) if value is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A count computed from a usage object: alternatives of sums of paths."""
+
+    alternatives: tuple[tuple[tuple[Path, bool], ...], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Expression:
+        """Read ``"a + b? | c"``.
+
+        Raises:
+            ValueError: if a part is not a path.
+        """
+        return cls(
+            tuple(
+                tuple((parse(term.strip().removesuffix("?")), term.strip().endswith("?")) for term in sum_.split("+"))
+                for sum_ in text.split("|")
+            )
+        )
+
+    def count(self, usage: dict[str, Any]) -> int | None:
+        """Return the count, or None where the usage object does not say."""
+        for terms in self.alternatives:
+            values = [(as_count(first(usage, path)), optional) for path, optional in terms]
+            present = [value for value, _ in values if value is not None]
+            if present and all(optional or value is not None for value, optional in values):
+                return sum(present)
+        return None
+
+
+def as_count(value: Any) -> int | None:
+    """Return a non-negative whole number from JSON as int, anything else as None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if value != value or value in (float("inf"), float("-inf")) or value < 0 or value >= 1 << 63:  # noqa: PLR0124  NaN
+        return None
+    return int(value)

@@ -1,0 +1,212 @@
+"""A surface: one API shape of a provider, compiled from its table in the provider's document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from . import paths
+from .frontmatter import Table
+from .paths import Expression, Path
+from .redact import ContentRules
+from .usage import UsageRules
+
+SOURCES: Final = ("request.body", "response.body", "request.header", "response.header", "url", "url.query")
+FIELDS: Final = (
+    "request_model",
+    "response_model",
+    "response_id",
+    "previous_response_id",
+    "request_id",
+    "conversation",
+    "user",
+    "finish_reasons",
+    "service_tier",
+    "error_type",
+    "created_at",
+)
+COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+_FACTS: Final = ("stateful", "metadata_fields", "caching", "tiers", "retention", "sources", "notes", "checked", "events")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a value stands in an exchange, such as ``response.body:choices[].message.tool_calls[].id``."""
+
+    source: str
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        """Read ``source:path``.
+
+        Raises:
+            ValueError: if the source is unknown or the path is none.
+        """
+        source, colon, path = text.partition(":")
+        if not colon or source not in SOURCES:
+            raise ValueError(f"{text!r} does not begin with one of {', '.join(SOURCES)}")
+        if source.endswith((".header", ".query")) or source == "url":
+            return cls(source, (path.lower() if source.endswith(".header") else path,))
+        return cls(source, paths.parse(path))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRules:
+    """How a stream carries the response: envelopes around it, and what marks its regular end."""
+
+    unwrap: tuple[Path, ...] = ()
+    done_types: frozenset[str] = frozenset()
+    done_paths: tuple[Path, ...] = ()
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRules:
+    """Where the request holds its messages and which of them are a model's or a tool's."""
+
+    at: tuple[Path, ...] = ()
+    role: Path = ("role",)
+    model_roles: frozenset[str] = frozenset({"assistant", "model"})
+    model_types: frozenset[str] = frozenset()
+    tool_roles: frozenset[str] = frozenset({"tool", "function"})
+    tool_paths: tuple[Path, ...] = ()
+    tool_types: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """One API shape: how to recognise its requests and where everything stands in them."""
+
+    provider: str
+    name: str
+    operation: str
+    methods: frozenset[str]
+    path: re.Pattern[str]
+    requires: tuple[Location, ...]
+    fields: Mapping[str, tuple[Location, ...]]
+    identifiers: Mapping[str, tuple[Location, ...]]
+    usage: UsageRules
+    stream: StreamRules
+    messages: MessageRules
+    rules: ContentRules
+    facts: Mapping[str, Any]
+
+
+def compile_surface(provider: str, table: Table, rules: ContentRules) -> Surface:
+    """Return the surface of one ``[[surface]]`` table, inheritance already applied.
+
+    Raises:
+        DocumentError: if a key is unknown, missing or cannot be read.
+    """
+    table.note("like", *_FACTS)
+    fields = _locations(table.table("fields"), FIELDS)
+    surface = Surface(
+        provider=provider,
+        name=table.text("name"),
+        operation=table.text("operation"),
+        methods=frozenset(table.texts("method", ("POST",))),
+        path=table.parsed("path", path_pattern, table.text("path"), "a path such as /v1/models/{model}:run"),
+        requires=tuple(_location(table, "requires", text) for text in table.texts("requires")),
+        fields=fields,
+        identifiers=_locations(table.table("identifiers")),
+        usage=_usage(table.table("usage")),
+        stream=_stream(table.table("stream")),
+        messages=_messages(table.table("messages")),
+        rules=rules,
+        facts={name: table.values[name] for name in _FACTS if name in table.values},
+    )
+    table.finish()
+    return surface
+
+
+def path_pattern(text: str) -> re.Pattern[str]:
+    """Return the pattern of a URL path: ``{name}`` captures one segment, a leading ``**`` is any prefix.
+
+    Raises:
+        ValueError: if it does not begin with ``/`` or ``**``.
+    """
+    if not text.startswith(("/", "**")):
+        raise ValueError("it does not begin with '/' or '**'")
+    prefix, body = (r".*", text[2:]) if text.startswith("**") else ("", text)
+    escaped = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", re.escape(body))
+    return re.compile(f"{prefix}{escaped}/?")
+
+
+def _location(table: Table, name: str, text: str) -> Location:
+    return table.parsed(name, Location.parse, text, "a location such as 'response.body:usage.id'")
+
+
+def _locations(table: Table, known: tuple[str, ...] | None = None) -> dict[str, tuple[Location, ...]]:
+    names = known if known is not None else tuple(table.values)
+    found = {name: tuple(_location(table, name, text) for text in table.texts(name)) for name in names}
+    table.finish()
+    return {name: locations for name, locations in found.items() if locations}
+
+
+def _paths(table: Table, name: str) -> tuple[Path, ...]:
+    return tuple(table.parsed(name, paths.parse, text, "a path") for text in table.texts(name))
+
+
+def _expressions(table: Table) -> dict[str, Expression]:
+    return {
+        name: table.parsed(name, Expression.parse, " | ".join(texts), "a sum of paths such as 'a + b?'")
+        for name in table.values
+        if (texts := table.texts(name))
+    }
+
+
+def _usage(table: Table) -> UsageRules:
+    merge = table.text("merge", "update")
+    if merge not in ("update", "last"):
+        raise table.fail("merge", "'update' (later figures replace earlier ones key by key) or 'last'")
+    counts = Table(table.file, table.where, {name: table.values[name] for name in COUNTS if name in table.values})
+    table.note(*COUNTS)
+    beside, billed = _paths(table, "reasoning_beside_output_if_total"), _paths(table, "billed_cost")
+    unit = table.parsed("billed_cost_unit_usd", Decimal, table.text("billed_cost_unit_usd", "1"), "a number in quotes")
+    rules = UsageRules(
+        at=_paths(table, "at"),
+        merge=merge,
+        counts=_expressions(counts),
+        cache_write_by_ttl=_expressions(table.table("cache_write_by_ttl")),
+        details=_expressions(table.table("details")),
+        reasoning_beside_output_if_total=beside[0] if beside else None,
+        billed_cost=billed[0] if billed else None,
+        billed_cost_unit_usd=unit,
+    )
+    table.finish()
+    return rules
+
+
+def _stream(table: Table) -> StreamRules:
+    always = table.values.get("always", False)
+    table.note("always")
+    if not isinstance(always, bool):
+        raise table.fail("always", "true or false")
+    rules = StreamRules(
+        unwrap=_paths(table, "unwrap"),
+        done_types=frozenset(table.texts("done_types")),
+        done_paths=_paths(table, "done_paths"),
+        always=always,
+    )
+    table.finish()
+    return rules
+
+
+def _messages(table: Table) -> MessageRules:
+    defaults = MessageRules()
+    roles = _paths(table, "role")
+    rules = MessageRules(
+        at=_paths(table, "at"),
+        role=roles[0] if roles else defaults.role,
+        model_roles=frozenset(table.texts("model_roles", tuple(defaults.model_roles))),
+        model_types=frozenset(table.texts("model_types")),
+        tool_roles=frozenset(table.texts("tool_roles", tuple(defaults.tool_roles))),
+        tool_paths=_paths(table, "tool_paths"),
+        tool_types=frozenset(table.texts("tool_types")),
+    )
+    table.finish()
+    return rules

@@ -1,0 +1,131 @@
+"""Usage of one call, normalised to inclusive buckets, with the provider's own usage object kept beside it.
+
+``input_tokens`` includes cache reads and writes, ``output_tokens`` includes reasoning, as OpenTelemetry defines them.
+Which fields add up to what is said by the provider's document; this module knows the arithmetic only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, cast
+
+from .paths import Expression, Path, find, first
+
+_MAX_COST_USD: Final = Decimal(10) ** 9
+_NO_COUNTS: Final[Mapping[str, int]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRules:
+    """Where a surface reports usage and what its fields mean (front matter ``[surface.usage]``)."""
+
+    at: tuple[Path, ...] = ()
+    merge: str = "update"
+    counts: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
+    cache_write_by_ttl: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
+    details: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
+    reasoning_beside_output_if_total: Path | None = None
+    billed_cost: Path | None = None
+    billed_cost_unit_usd: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Usage of one call; None is unknown. ``details`` are other counted units by name."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cache_write_by_ttl: Mapping[str, int] = field(default_factory=lambda: _NO_COUNTS)
+    details: Mapping[str, int] = field(default_factory=lambda: _NO_COUNTS)
+    billed_cost_usd: Decimal | None = None
+    problems: tuple[str, ...] = ()
+    raw: Mapping[str, Any] | None = None
+
+
+def read_usage(documents: Sequence[Any], rules: UsageRules) -> Usage:
+    """Return the usage that the documents of one response report.
+
+    Stream figures are cumulative, so events are merged (later figures replace earlier ones), never summed.
+    """
+    raw = _merged(documents, rules)
+    if raw is None:
+        return Usage()
+    counts = {name: expression.count(raw) for name, expression in rules.counts.items()}
+    input_tokens, output_tokens = counts.get("input_tokens"), counts.get("output_tokens")
+    reasoning = counts.get("reasoning_tokens")
+    total_path = rules.reasoning_beside_output_if_total
+    if (
+        total_path is not None
+        and reasoning
+        and input_tokens is not None
+        and output_tokens is not None
+        and first(raw, total_path) == input_tokens + output_tokens + reasoning
+    ):
+        output_tokens += reasoning
+    usage = Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=counts.get("cache_read_tokens"),
+        cache_write_tokens=counts.get("cache_write_tokens"),
+        reasoning_tokens=reasoning,
+        cache_write_by_ttl=_counts(raw, rules.cache_write_by_ttl),
+        details=_counts(raw, rules.details),
+        billed_cost_usd=_billed(raw, rules),
+        raw=raw,
+    )
+    return _with_problems(usage)
+
+
+def _merged(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any] | None:
+    merged: dict[str, Any] | None = None
+    for document in documents:
+        for path in rules.at:
+            for found in find(document, path):
+                if not isinstance(found, dict) or not found:
+                    continue
+                usage = cast("dict[str, Any]", found)
+                if merged is None or rules.merge == "last":
+                    merged = dict(usage)
+                else:
+                    merged.update({key: value for key, value in usage.items() if value is not None})
+    return merged
+
+
+def _counts(raw: Mapping[str, Any], expressions: Mapping[str, Expression]) -> dict[str, int]:
+    found = {name: expression.count(dict(raw)) for name, expression in expressions.items()}
+    return {name: count for name, count in found.items() if count is not None}
+
+
+def _billed(raw: Mapping[str, Any], rules: UsageRules) -> Decimal | None:
+    value = first(raw, rules.billed_cost) if rules.billed_cost else None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        # repr of a float is its shortest exact decimal: what the provider wrote on the wire.
+        amount = Decimal(str(value)) * rules.billed_cost_unit_usd
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and 0 <= amount < _MAX_COST_USD else None
+
+
+def _with_problems(usage: Usage) -> Usage:
+    cached = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
+    by_ttl = sum(usage.cache_write_by_ttl.values())
+    checks = (
+        ("cache reads and writes", cached, "input_tokens", usage.input_tokens),
+        ("reasoning_tokens", usage.reasoning_tokens or 0, "output_tokens", usage.output_tokens),
+        ("cache writes by TTL", by_ttl, "cache_write_tokens", usage.cache_write_tokens),
+    )
+    problems = tuple(
+        f"{part} ({part_count}) exceed {whole} ({whole_count})"
+        for part, part_count, whole, whole_count in checks
+        if whole_count is not None and part_count > whole_count
+    )
+    if not problems:
+        return usage
+    return replace(usage, problems=problems)

@@ -1,0 +1,126 @@
+"""From body bytes to JSON documents: one for a plain response, one per event for a stream.
+
+Streams are recognised by what they look like, since recordings and proxies often carry a wrong content type.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+_SSE_START: Final = re.compile(rb"\s*(?:data:|event:|id:|retry:|:)")
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_BOM: Final = b"\xef\xbb\xbf"
+END_OF_STREAM: Final = b"[DONE]"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A decoded body.
+
+    Attributes:
+        documents: the JSON documents, in order; empty where the body is not JSON.
+        is_stream: whether they came as events (SSE, JSON lines or a streamed JSON array).
+        ended: whether the stream's own end mark was seen (``[DONE]``).
+        malformed: events or lines that could not be read.
+        event_names: for SSE, the ``event:`` name of each document (empty text where it has none).
+    """
+
+    documents: tuple[Any, ...]
+    is_stream: bool = False
+    ended: bool = False
+    malformed: int = 0
+    event_names: tuple[str, ...] = ()
+
+
+def loads(data: bytes | str) -> Any:
+    """Parse JSON, also where it holds NaN or huge integers, as some servers send.
+
+    Raises:
+        ValueError: if it is not JSON or nested too deeply to be read.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(data)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
+def decode_body(body: bytes) -> Body:
+    """Return the JSON documents of a response body; it never raises, whatever the bytes are."""
+    body = body.removeprefix(_BOM)
+    if _SSE_START.match(body):
+        return _decode_sse(body)
+    text = body.strip()
+    if not text:
+        return Body(())
+    try:
+        document = loads(text)
+    except ValueError:
+        return _decode_lines(text)
+    if isinstance(document, list) and document and all(isinstance(item, dict) for item in document):  # pyright: ignore[reportUnknownVariableType]
+        return Body(tuple(document), is_stream=True)  # pyright: ignore[reportUnknownArgumentType]
+    return Body((document,))
+
+
+def _decode_sse(body: bytes) -> Body:
+    """Decode server-sent events as https://html.spec.whatwg.org/multipage/server-sent-events.html says."""
+    documents: list[Any] = []
+    names: list[str] = []
+    malformed, ended = 0, False
+    name, data = b"", []
+    # The empty line added at the end dispatches an event that the stream was cut behind: what was seen is kept.
+    for line in [*_LINE_END.split(body), b""]:
+        if not line:
+            if data:
+                payload = b"\n".join(data)
+                if payload.strip() == END_OF_STREAM:
+                    ended = True
+                else:
+                    try:
+                        documents.append(loads(payload))
+                        names.append(name.decode("utf-8", "replace"))
+                    except ValueError:
+                        malformed += 1
+            name, data = b"", []
+            continue
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return Body(tuple(documents), is_stream=True, ended=ended, malformed=malformed, event_names=tuple(names))
+
+
+def _decode_lines(text: bytes) -> Body:
+    """Decode JSON lines, or what can be read of a cut JSON array with one element a line."""
+    documents: list[Any] = []
+    malformed = 0
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line:
+            continue
+        try:
+            documents.append(loads(line))
+        except ValueError:
+            malformed += 1
+    if not any(isinstance(document, dict) for document in documents):
+        return Body((), malformed=1)
+    return Body(tuple(documents), is_stream=True, malformed=malformed)
+
+
+def decode_request(body: bytes) -> Any:
+    """Return the JSON document of a request body, None where it is not JSON (form data, audio)."""
+    if body[:1] not in b"{[ \t\r\n" or not body:
+        return None
+    try:
+        return loads(body)
+    except ValueError:
+        return None
