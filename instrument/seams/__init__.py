@@ -1,1 +1,28 @@
-"""One thin wrapper per HTTP client library; each fills the same capture lifecycle."""
+"""One thin wrapper per HTTP client library; each fills the same capture lifecycle.
+
+``install`` wraps the libraries that are imported already and, through an import hook, those imported later: nothing is
+imported that the application does not use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import http_spans as plain_spans
+from . import httpx_clients
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+
+
+def install(runtime: Runtime, *, http_spans: bool) -> None:
+    """Wrap every known HTTP client library for ``runtime``."""
+    httpx_clients.install(runtime)
+    if http_spans:
+        plain_spans.install(runtime.provider)
+
+
+def remove() -> None:
+    """Restore what ``install`` wrapped."""
+    plain_spans.remove()
+    httpx_clients.remove()

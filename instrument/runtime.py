@@ -1,0 +1,211 @@
+"""Switching capture on and off: the tracer provider, the worker, the seams, and the way from a capture to a span."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Status, StatusCode
+
+from . import attributes as keys
+from . import health, spans
+from .capture import Capture
+from .documents import load_documents
+from .facts import extract_matched
+from .seams import install, remove
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import Span
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+FLUSH_INTERVAL_S: Final = 5.0
+_EXIT_TIMEOUT_S: Final = 10.0
+_CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_EXPORTER_GROUP: Final = "opentelemetry_traces_exporter"
+
+_lock = threading.Lock()
+_runtime: Runtime | None = None
+
+
+class _ToWorker(SpanProcessor):
+    """Collects ended spans for the worker's next batch, so that no application thread ever writes a file."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Do nothing: a span is recorded when it ends."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Pass the ended span to the worker; one that ended on the worker goes straight to its batch."""
+        if span.attributes and keys.CALL_ID in span.attributes:
+            self._runtime.worker.collect(span)
+        else:
+            self._runtime.worker.submit(span)
+
+
+class Runtime:
+    """What ``instrument`` set up. Everything captured goes through ``worker`` to ``exporter``."""
+
+    def __init__(
+        self,
+        exporter: SpanExporter | None,
+        tracer_provider: Any = None,
+        *,
+        hosts: Mapping[str, str] | None = None,
+        http_spans: bool = False,
+        capture_content: bool = False,
+    ) -> None:
+        self.registry = load_documents(hosts)
+        self.exporter = exporter
+        self.capture_content = capture_content
+        self.nests_spans = http_spans or tracer_provider is not None
+        self.worker = Worker(self._handle, self._export, FLUSH_INTERVAL_S)
+        self.provider = tracer_provider or self._own_provider()
+        self.tracer = self.provider.get_tracer(keys.SCOPE)
+        self.installed = False
+
+    def _own_provider(self) -> TracerProvider:
+        # Limits of the application's environment would cut raw metadata in the middle: the books have none.
+        unlimited = SpanLimits(
+            max_attributes=SpanLimits.UNSET,
+            max_span_attributes=SpanLimits.UNSET,
+            max_attribute_length=SpanLimits.UNSET,
+            max_span_attribute_length=SpanLimits.UNSET,
+        )
+        provider = TracerProvider(sampler=ALWAYS_ON, span_limits=unlimited, shutdown_on_exit=False)
+        provider.add_span_processor(_ToWorker(self))
+        return provider
+
+    def _handle(self, item: Capture | ReadableSpan) -> None:
+        if isinstance(item, Capture):
+            self._record(item)
+        else:
+            self.worker.collect(item)
+
+    def _record(self, capture: Capture) -> None:
+        """Turn one capture into its span and end it, also where extraction fails."""
+        span = capture.span
+        try:
+            span.set_attribute(keys.CALL_ID, capture.call_id)
+            span.set_attribute(keys.ATTEMPT_INDEX, capture.attempt_index)
+            facts = extract_matched(capture.exchange(), capture.match)
+            if facts is None:
+                health.count("extract.not_a_call")
+                return
+            span.update_name(spans.span_name(facts))
+            span.set_attributes(spans.call_attributes(facts))
+            span.set_attributes(spans.conversation_attributes(facts, capture.conversation))
+            if self.capture_content:
+                span.set_attributes(spans.content_attributes(facts))
+            if facts.error_type:
+                span.set_status(Status(StatusCode.ERROR))
+        except Exception as error:  # noqa: BLE001  what was seen so far is still a row
+            health.failed("extract", error)
+            span.set_attribute(keys.PROVIDER, capture.match.document.id)
+            span.set_attribute(keys.SURFACE, capture.match.surface.name)
+            span.set_attribute(keys.OPERATION_NAME, capture.match.surface.operation)
+            span.set_attribute(keys.ERROR_TYPE, "turnledger.extract")
+            span.end(capture.ended_ns)
+        else:
+            span.end(capture.ended_ns)
+
+    def _export(self, batch: Sequence[ReadableSpan]) -> None:
+        if self.exporter is None:
+            return
+        result = self.exporter.export(batch)
+        if result.name != "SUCCESS":
+            health.count("export.failed_spans", len(batch))
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything captured so far is written; returns whether that was done in time."""
+        return self.worker.flush(timeout_s)
+
+    def close(self) -> None:
+        """Write what is left and stop the worker."""
+        self.worker.stop(_EXIT_TIMEOUT_S)
+        if self.exporter is not None:
+            self.exporter.shutdown()
+
+
+def instrument(
+    store: str | os.PathLike[str] | None = None,
+    *,
+    tracer_provider: Any = None,
+    exporter: SpanExporter | None = None,
+    hosts: Mapping[str, str] | None = None,
+    http_spans: bool = False,
+    capture_content: bool | None = None,
+) -> Runtime:
+    """Record every provider call of this process from now on. Calling it again changes nothing.
+
+    Args:
+        store: folder of the ledger; default ``TURNLEDGER_STORE``, else ``./turnledger-data``.
+        tracer_provider: join this OpenTelemetry pipeline instead of turnledger's own always-on one; nothing is
+            written to ``store`` then.
+        exporter: where turnledger's own pipeline sends spans instead of the store.
+        hosts: further hosts (``name`` or ``name:port``) and the provider document they belong to.
+        http_spans: also switch on OpenTelemetry's httpx and httpx2 instrumentation, its spans nested under ours.
+        capture_content: record prompts and answers; default is the environment variable
+            ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``, else no.
+
+    Raises:
+        ValueError: if ``hosts`` names a provider that has no document.
+    """
+    global _runtime  # noqa: PLW0603  capture is a state of the process
+    with _lock:
+        if _runtime is not None:
+            return _runtime
+        if capture_content is None:
+            capture_content = os.environ.get(_CONTENT_VARIABLE, "").strip().lower() in ("1", "true", "yes")
+        if tracer_provider is None and exporter is None:
+            exporter = _store_exporter(store)
+        runtime = Runtime(
+            exporter, tracer_provider, hosts=hosts, http_spans=http_spans, capture_content=capture_content
+        )
+        install(runtime, http_spans=http_spans)
+        atexit.register(runtime.close)
+        _runtime = runtime
+        return runtime
+
+
+def uninstrument() -> None:
+    """Stop recording, restore every patched method exactly, and write what is left."""
+    global _runtime  # noqa: PLW0603
+    with _lock:
+        runtime, _runtime = _runtime, None
+        if runtime is not None:
+            remove()
+            atexit.unregister(runtime.close)
+            runtime.close()
+
+
+def flush(timeout_s: float = 30.0) -> bool:
+    """Wait until every call that has ended is written to the store.
+
+    Returns:
+        Whether that was done within ``timeout_s`` seconds; True if nothing is instrumented.
+    """
+    runtime = _runtime
+    return True if runtime is None else runtime.flush(timeout_s)
+
+
+def active_runtime() -> Runtime | None:
+    """Return the runtime of this process, or None while capture is off."""
+    return _runtime
+
+
+def _store_exporter(store: str | os.PathLike[str] | None) -> SpanExporter:
+    """Return the store's exporter through its entry point: capture does not depend on how spans are stored."""
+    found = next(iter(entry_points(group=_EXPORTER_GROUP, name="turnledger")), None)
+    if found is None:
+        raise RuntimeError("turnledger is not installed as a package: its exporter's entry point is missing; run pip install")
+    return found.load()(store)

@@ -1,0 +1,156 @@
+"""The one background thread: captures become facts, facts become spans, ended spans are exported in batches.
+
+Its queue is bounded. When it is full, the work is done inline by whoever brings it: slower for that caller, but nothing
+is ever dropped. After a fork the child starts with an empty queue and a thread of its own; the parent's is the parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+from weakref import WeakSet
+
+from . import health
+
+MAX_QUEUED: Final = 10_000
+BATCH_SIZE: Final = 512
+_STOP: Final = object()
+
+_alive: WeakSet[Worker] = WeakSet()
+
+
+class Worker:
+    """Handles submitted items in the background, and flushes what they made at least every ``interval_s`` seconds.
+
+    Args:
+        handle: turns one item into spans (through ``collect``); its failures are counted, not raised.
+        export: takes a batch of what was collected.
+        interval_s: how long a collected item waits at most.
+    """
+
+    def __init__(
+        self, handle: Callable[[Any], None], export: Callable[[Sequence[Any]], None], interval_s: float
+    ) -> None:
+        self._handle, self._export, self._interval_s = handle, export, interval_s
+        self._reset()
+        _alive.add(self)
+
+    def _reset(self) -> None:
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._collected: list[Any] = []
+        self._lock = threading.Lock()
+        self._export_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def after_fork(self) -> None:
+        """Start anew in a forked child: what was queued belongs to the parent, which still has it."""
+        self._reset()
+
+    def submit(self, item: Any) -> None:
+        """Queue an item; never raises, never blocks."""
+        try:
+            if self._thread is None:
+                self._start()
+            if self._stopped or self._queue.qsize() >= MAX_QUEUED:
+                health.count("worker.inline")
+                self._safely(item)
+                if self._stopped:
+                    self._flush()
+            else:
+                self._queue.put(item)
+        except Exception as error:  # noqa: BLE001  the application's call goes on
+            health.failed("worker.submit", error)
+
+    def collect(self, made: Any) -> None:
+        """Keep something for the next batch."""
+        with self._lock:
+            self._collected.append(made)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._stopped:
+                thread = threading.Thread(target=self._run, name="turnledger", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def _run(self) -> None:
+        due = time.monotonic() + self._interval_s
+        while True:
+            try:
+                # Nothing collected: nothing is due, and an idle application is not woken.
+                item = self._queue.get(timeout=max(0.0, due - time.monotonic())) if self._collected else self._queue.get()
+            except Empty:
+                item = None
+            if item is _STOP:
+                return
+            if isinstance(item, threading.Event):
+                self._flush()
+                item.set()
+            elif item is not None:
+                if not self._collected:
+                    due = time.monotonic() + self._interval_s
+                self._safely(item)
+            if self._collected and (len(self._collected) >= BATCH_SIZE or time.monotonic() >= due):
+                self._flush()
+                due = time.monotonic() + self._interval_s
+
+    def _safely(self, item: Any) -> None:
+        try:
+            self._handle(item)
+        except Exception as error:  # noqa: BLE001  one bad exchange must not stop the books
+            health.failed("worker.handle", error)
+
+    def _flush(self) -> None:
+        with self._export_lock:
+            with self._lock:
+                batch, self._collected = self._collected, []
+            if batch:
+                try:
+                    self._export(batch)
+                except Exception as error:  # noqa: BLE001
+                    health.failed("worker.export", error)
+                    health.count("worker.lost_spans", len(batch))
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything submitted so far is exported; returns whether that was done in time."""
+        if self._thread is None or not self._thread.is_alive():
+            self._drain()
+            return True
+        done = threading.Event()
+        self._queue.put(done)
+        return done.wait(timeout_s)
+
+    def stop(self, timeout_s: float) -> None:
+        """Export what is there and end the thread; later items are handled inline."""
+        finished = self.flush(timeout_s)
+        self._stopped = True
+        if self._thread is not None and finished:
+            self._queue.put(_STOP)
+            self._thread.join(timeout_s)
+            self._drain()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+            if isinstance(item, threading.Event):
+                item.set()
+            elif item is not _STOP:
+                self._safely(item)
+        self._flush()
+
+
+def _after_fork() -> None:
+    for worker in list(_alive):
+        worker.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
