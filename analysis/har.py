@@ -1,0 +1,263 @@
+"""Importing HAR recordings: streamed entry by entry, through the very same extraction as live traffic.
+
+An entry's span id comes from its own bytes, so that importing a recording again, renamed or grown, adds nothing twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import duckdb
+import ijson
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from ..exporters.parquet import SpanWriter
+from ..exporters.rows import span_row
+from ..exporters.store import Store
+from ..instrument import attributes as keys
+from ..instrument import spans
+from ..instrument.documents import Registry, load_documents
+from ..instrument.exchange import Exchange
+from ..instrument.facts import CallFacts, extract
+
+_GZIP: Final = b"\x1f\x8b"
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Recorders that know no time write 1970; no provider answered before this."""
+
+NOT_A_CALL: Final = "not a provider call"
+Progress = Callable[[Path, int, int], None]
+"""Called with the file, the bytes read of it and its size."""
+
+
+@dataclass
+class ImportReport:
+    """What became of one file: entries taken, already there, skipped by reason, and why it could not be read on."""
+
+    path: Path
+    taken: int = 0
+    duplicates: int = 0
+    skipped: Counter[str] = field(default_factory=Counter[str])
+    error: str | None = None
+
+
+def import_har(
+    paths: Sequence[Path], store: Store, *, progress: Progress | None = None, registry: Registry | None = None
+) -> list[ImportReport]:
+    """Import HAR files (plain or gzip) into a store.
+
+    Args:
+        paths: the files.
+        store: where the calls go.
+        progress: told how far the current file is read.
+        registry: provider documents; default the shipped ones.
+
+    Returns:
+        A report a file; a file that breaks off keeps what was read before, and has ``error`` set.
+
+    Raises:
+        OSError: if the store cannot be written.
+    """
+    known = _known_span_ids(store)
+    writer = SpanWriter(store)
+    reports = [_import_file(path, writer, known, registry or load_documents(), progress) for path in paths]
+    writer.close()
+    return reports
+
+
+def _import_file(
+    path: Path, writer: SpanWriter, known: set[str], registry: Registry, progress: Progress | None
+) -> ImportReport:
+    report = ImportReport(path)
+    copies: Counter[str] = Counter()
+    try:
+        for index, entry in enumerate(_entries(path, progress)):
+            digest = hashlib.blake2b(_canonical(entry), digest_size=16).hexdigest()
+            # The same bytes twice in one file are two calls that happened to be alike.
+            span_id = hashlib.blake2b(f"{digest}#{copies[digest]}".encode(), digest_size=8).hexdigest()
+            copies[digest] += 1
+            if span_id in known:
+                report.duplicates += 1
+                continue
+            reason = _import_entry(entry, f"{path.name}#{index}", span_id, digest, writer, registry)
+            if reason is None:
+                report.taken += 1
+                known.add(span_id)
+            else:
+                report.skipped[reason] += 1
+    except (OSError, EOFError, ijson.JSONError, UnicodeDecodeError, ValueError) as error:
+        report.error = _plain(error)
+    return report
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    said = " ".join(str(error).split())[:160]
+    return f"not a readable HAR file ({said})" if said else "not a readable HAR file"
+
+
+class _Counting:
+    """A binary file that tells how far it has been read."""
+
+    def __init__(self, raw: IO[bytes], told: Callable[[int], None]) -> None:
+        self._raw, self._told = raw, told
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._raw.read(size)
+        self._told(self._raw.tell())
+        return data
+
+
+def _entries(path: Path, progress: Progress | None) -> Iterator[dict[str, Any]]:
+    size = path.stat().st_size
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        counting = _Counting(raw, lambda read: progress(path, read, size) if progress else None)
+        source: Any = gzip.GzipFile(fileobj=cast("IO[bytes]", counting)) if packed else counting
+        found = False
+        for entry in ijson.items(source, "log.entries.item"):
+            found = True
+            if not isinstance(entry, dict):
+                raise ValueError("log.entries holds something other than objects")  # noqa: TRY004  one kind of error
+            yield cast("dict[str, Any]", entry)
+        if not found and not _has_entries(path, packed=packed):
+            raise ValueError("it has no log.entries")
+
+
+def _has_entries(path: Path, *, packed: bool) -> bool:
+    with (gzip.open(path) if packed else path.open("rb")) as file:
+        return any(prefix == "log.entries" and event == "start_array" for prefix, event, _ in ijson.parse(file))
+
+
+def _canonical(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, sort_keys=True, default=_number, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else str(value)
+
+
+def _import_entry(  # noqa: PLR0913  an entry, who it is, where it goes
+    entry: dict[str, Any], source: str, span_id: str, digest: str, writer: SpanWriter, registry: Registry
+) -> str | None:
+    """Write one entry's row; returns why it was skipped, or None."""
+    try:
+        exchange = to_exchange(entry)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return "malformed entry"
+    facts = extract(exchange, registry)
+    if facts is None:
+        return NOT_A_CALL
+    writer.add(span_row(_span(facts, source, span_id, digest)))
+    return None
+
+
+def to_exchange(entry: dict[str, Any]) -> Exchange:
+    """Return the exchange of a HAR entry.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: if the entry is not one.
+    """
+    request, response = entry["request"], entry["response"]
+    started = _started(entry, response)
+    elapsed = entry.get("time")
+    ended = started + int(float(elapsed) * 1e6) if started is not None and elapsed and float(elapsed) > 0 else started
+    post = request.get("postData") or {}
+    status = int(response.get("status") or 0)
+    return Exchange.build(
+        method=str(request["method"]),
+        url=str(request["url"]),
+        request_headers=_headers(request),
+        request_body=_bytes(post.get("text"), post.get("encoding")),
+        status_code=status or None,
+        response_headers=_headers(response),
+        response_body=_bytes((response.get("content") or {}).get("text"), response.get("content", {}).get("encoding")),
+        started_ns=started,
+        ended_ns=ended,
+        error_type=None if status else "no_response",
+    )
+
+
+def _headers(message: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(str(header["name"]), str(header["value"])) for header in message.get("headers") or []]
+
+
+def _bytes(text: Any, encoding: Any) -> bytes:
+    if not text:
+        return b""
+    return base64.b64decode(text) if encoding == "base64" else str(text).encode("utf-8", "replace")
+
+
+def _started(entry: dict[str, Any], response: dict[str, Any]) -> int | None:
+    """Return when the exchange began: as recorded, else by the response's date header, else None."""
+    said = [entry.get("startedDateTime")]
+    said += [header.get("value") for header in response.get("headers") or [] if str(header.get("name")).lower() == "date"]
+    for text in said:
+        moment = _moment(str(text or ""))
+        if moment is not None and moment > _EARLIEST:
+            return int(moment.timestamp() * 1_000_000) * 1000
+    return None
+
+
+def _moment(text: str) -> datetime | None:
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = parse(text)
+        except ValueError:
+            continue
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None
+
+
+def _span(facts: CallFacts, source: str, span_id: str, digest: str) -> ReadableSpan:
+    """Return the span of imported facts: what a live call would have become, with ids from the entry's bytes."""
+    exchange = facts.exchange
+    started = exchange.started_ns
+    if started is None and facts.created_at is not None:
+        started = int(facts.created_at) * 10**9
+    extra: dict[str, Any] = {keys.SOURCE: source, keys.CALL_ID: span_id, keys.ATTEMPT_INDEX: 0}
+    if started is None:
+        extra[keys.TIME_UNKNOWN] = True
+    return ReadableSpan(
+        name=spans.span_name(facts),
+        context=SpanContext(int(digest, 16), int(span_id, 16), is_remote=False, trace_flags=TraceFlags(1)),
+        resource=Resource({keys.SERVICE_NAME: "import"}),
+        attributes={**spans.call_attributes(facts), **spans.conversation_attributes(facts, None), **extra},
+        kind=SpanKind.CLIENT,
+        instrumentation_scope=InstrumentationScope(keys.SCOPE),
+        status=Status(StatusCode.ERROR if facts.error_type else StatusCode.UNSET),
+        start_time=started or 0,
+        end_time=exchange.ended_ns or started or 0,
+    )
+
+
+def _known_span_ids(store: Store) -> set[str]:
+    """Return the span ids of everything imported into the store before."""
+    files = [str(path) for path in store.spans.glob("date=*/*.parquet")] if store.spans.is_dir() else []
+    if not files:
+        return set()
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "select span_id from read_parquet(?, union_by_name = true) where source is not null", [files]
+        ).fetchall()
+    return {str(row[0]) for row in rows}
+
+
+def total_skipped(reports: Iterable[ImportReport]) -> int:
+    """Return how many entries were skipped over all files."""
+    return sum(sum(report.skipped.values()) for report in reports)
