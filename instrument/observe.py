@@ -1,0 +1,175 @@
+"""``@observe``: record the calls made inside a function as one conversation, and change nothing else about it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from typing import Any, TypeVar, cast, overload
+
+from . import context, health
+
+F = TypeVar("F", bound=Callable[..., Any])
+Said = str | Callable[..., object] | None
+"""A value, the name of an argument, or a callable that is given the call's arguments."""
+
+
+@overload
+def observe(function: F, /) -> F: ...
+@overload
+def observe(
+    *, conversation: Said = None, user: Said = None, tags: Mapping[str, object] | None = None
+) -> Callable[[F], F]: ...
+def observe(
+    function: F | None = None,
+    /,
+    *,
+    conversation: Said = None,
+    user: Said = None,
+    tags: Mapping[str, object] | None = None,
+) -> F | Callable[[F], F]:
+    """Record the calls made inside a function, coroutine, generator, async generator or method.
+
+    Switches capture on with its defaults at the first call, if ``instrument`` has not been called before. The
+    function's signature, results and exceptions stay as they are.
+
+    Args:
+        function: the function, when used without brackets.
+        conversation: id of the conversation: the name of an argument (``"chat_id"``, ``"request.chat_id"``), a value, or
+            a callable given the same arguments as the function. A text that is no argument's name is a value.
+        user: id of the user, in the same way.
+        tags: labels kept with every call.
+    """
+    if function is not None:
+        return _wrap(function, conversation, user, tags)
+    return lambda wrapped: _wrap(wrapped, conversation, user, tags)
+
+
+def _wrap(function: F, conversation: Said, user: Said, tags: Mapping[str, object] | None) -> F:
+    if isinstance(function, staticmethod | classmethod):
+        return cast("F", type(function)(_wrap(function.__func__, conversation, user, tags)))
+    resolve = _Resolver(function, conversation, user, tags)
+    if inspect.isasyncgenfunction(function):
+        wrapper: Any = _async_generator(function, resolve)
+    elif inspect.isgeneratorfunction(function):
+        wrapper = _generator(function, resolve)
+    elif inspect.iscoroutinefunction(function):
+        wrapper = _coroutine(function, resolve)
+    else:
+        wrapper = _plain(function, resolve)
+    return cast("F", functools.wraps(function)(wrapper))
+
+
+class _Resolver:
+    """Works out the conversation of one call from its arguments; never raises."""
+
+    def __init__(
+        self, function: Callable[..., Any], conversation: Said, user: Said, tags: Mapping[str, object] | None
+    ) -> None:
+        self._signature = inspect.signature(function)
+        self._conversation, self._user, self._tags = conversation, user, tags
+        self._name = f"{function.__module__}.{function.__qualname__}"
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> context.Conversation:
+        _ensure_instrumented()
+        return context.nested(
+            self._said(self._conversation, args, kwargs), self._said(self._user, args, kwargs), self._tags, self._name
+        )
+
+    def _said(self, said: Said, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        if said is None:
+            return None
+        try:
+            value = said(*args, **kwargs) if callable(said) else self._argument(said, args, kwargs)
+        except Exception as error:  # noqa: BLE001  the application's callable must not break its own function
+            health.failed("observe.resolve", error)
+            return None
+        return None if value is None else str(value)
+
+    def _argument(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        head, *steps = name.split(".")
+        if head not in self._signature.parameters:
+            return name
+        bound = self._signature.bind_partial(*args, **kwargs)
+        bound.apply_defaults()
+        value = bound.arguments.get(head)
+        for step in steps:
+            value = cast("Mapping[str, Any]", value).get(step) if isinstance(value, Mapping) else getattr(value, step)
+        return value
+
+
+def _ensure_instrumented() -> None:
+    try:
+        from .runtime import active_runtime, instrument  # noqa: PLC0415  capture loads on first use
+
+        if active_runtime() is None:
+            instrument()
+    except Exception as error:  # noqa: BLE001
+        health.failed("observe.instrument", error)
+
+
+def _plain(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        with context.active(resolve(args, kwargs)):
+            return function(*args, **kwargs)
+
+    return observed
+
+
+def _coroutine(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+    async def observed(*args: Any, **kwargs: Any) -> Any:
+        with context.active(resolve(args, kwargs)):
+            return await function(*args, **kwargs)
+
+    return observed
+
+
+def _generator(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+    def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        said = resolve(args, kwargs)
+        inner: Generator[Any, Any, Any] = function(*args, **kwargs)
+        step: Callable[[], Any] = functools.partial(next, inner)
+        try:
+            while True:
+                # The context is set only while the inner generator runs, never while its consumer does.
+                try:
+                    with context.active(said):
+                        item = step()
+                except StopIteration as stop:
+                    return stop.value
+                try:
+                    step = functools.partial(inner.send, (yield item))
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001  thrown in by the consumer: it is the inner one's
+                    step = functools.partial(inner.throw, error)
+        finally:
+            with context.active(said):
+                inner.close()
+
+    return observed
+
+
+def _async_generator(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+    async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        said = resolve(args, kwargs)
+        inner: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+        step: Callable[[], Any] = inner.__anext__
+        try:
+            while True:
+                try:
+                    with context.active(said):
+                        item = await step()
+                except StopAsyncIteration:
+                    return
+                try:
+                    step = functools.partial(inner.asend, (yield item))
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001
+                    step = functools.partial(inner.athrow, error)
+        finally:
+            with context.active(said):
+                await inner.aclose()
+
+    return observed
