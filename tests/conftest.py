@@ -1,0 +1,90 @@
+"""Fixtures all tests share: a loopback server, and capture into memory."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+# Test files are loaded by path, not as a package; this is how they reach their helpers.
+sys.path.insert(0, str(Path(__file__).parent))
+
+import turnledger
+from stub_server import StubServer
+from turnledger.exporters.rows import span_row
+from turnledger.instrument import health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Recorder:
+    """Switches capture on and off, and hands out the rows it made."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.hosts: dict[str, str] = {}
+
+    def on(self, **options: Any) -> Any:
+        """Switch capture on, for ``hosts`` too."""
+        self.exporter = InMemorySpanExporter()
+        return turnledger.instrument(exporter=self.exporter, hosts=self.hosts, **options)
+
+    def off(self) -> None:
+        """Switch capture off."""
+        turnledger.uninstrument()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every row so far by start time, and start anew."""
+        assert turnledger.flush(10)
+        spans = sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+        self.exporter.clear()
+        return [span_row(span) for span in spans]
+
+    def row(self) -> dict[str, Any]:
+        """Return the only row there is."""
+        rows = self.rows()
+        assert len(rows) == 1, [(row["name"], row["attempt_index"], row["error_type"]) for row in rows]
+        return rows[0]
+
+    def same_with_and_without(self, call: Callable[[], Any]) -> tuple[Any, list[dict[str, Any]]]:
+        """Run ``call`` plain and captured; assert that it returns the same, and return that with the rows."""
+        self.off()
+        plain = call()
+        self.on()
+        try:
+            captured = call()
+            rows = self.rows()
+        finally:
+            self.off()
+        assert captured == plain
+        return captured, rows
+
+
+@pytest.fixture
+def stub() -> Iterator[StubServer]:
+    """A loopback server of its own for every test."""
+    server = StubServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def capture(stub: StubServer) -> Iterator[Recorder]:
+    """Capture that is off at first; the stub counts as ``openai`` until a test says otherwise."""
+    health.reset()
+    found = Recorder()
+    found.hosts = {stub.host: "openai"}
+    yield found
+    turnledger.uninstrument()
+    health.reset()
+
+
+@pytest.fixture
+def recorder(capture: Recorder) -> Recorder:
+    """Capture that is on."""
+    capture.on()
+    return capture
