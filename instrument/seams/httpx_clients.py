@@ -137,6 +137,13 @@ def _fail(capture: Capture, error: BaseException) -> None:
         health.failed("httpx.fail", ours)
 
 
+def _chunk(capture: Capture, data: bytes) -> None:
+    try:
+        capture.chunk(data)
+    except Exception as error:  # noqa: BLE001  such as a custom transport's chunk that is not bytes
+        health.failed("httpx.chunk", error)
+
+
 def _respond(capture: Capture, response: Any, library: ModuleType, tee: Any) -> None:
     """Take a response that was read, or tee the one that will be."""
     try:
@@ -168,7 +175,7 @@ def _tees(library: ModuleType) -> tuple[type[Any], type[Any]]:
             capture = self._capture
             try:
                 for chunk in self._inner:
-                    capture.chunk(chunk)
+                    _chunk(capture, chunk)
                     yield chunk
             except GeneratorExit:
                 raise  # the reader stopped early; close() follows
@@ -191,7 +198,7 @@ def _tees(library: ModuleType) -> tuple[type[Any], type[Any]]:
             stream = self._inner.__aiter__()
             try:
                 async for chunk in stream:
-                    capture.chunk(chunk)
+                    _chunk(capture, chunk)
                     yield chunk
             except GeneratorExit:
                 raise
