@@ -1,4 +1,4 @@
-"""Retries, timeouts, cancellation: every HTTP attempt is a row, and the application sees what it always saw."""
+"""Retries, timeouts, cancellation: each HTTP attempt is a row; the application sees what it always saw."""
 
 from __future__ import annotations
 

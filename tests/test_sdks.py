@@ -1,4 +1,4 @@
-"""The real SDKs against a loopback server: what they return is the same with capture, and the row is right."""
+"""The real SDKs against a loopback server: they return the same with capture, and the row is right."""
 
 from __future__ import annotations
 
