@@ -30,6 +30,8 @@ _RETRY_WINDOW_NS: Final = 600 * 10**9
 _RETRYABLE: Final = frozenset({408, 409, 425, 429})
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
+Key = tuple[str, int, str | None]
+"""What two attempts of one call share: URL, body, conversation."""
 
 
 class Attempts:
@@ -37,7 +39,7 @@ class Attempts:
 
     __slots__ = ("call_id", "count", "key", "when_ns")
 
-    def __init__(self, key: tuple[str, int], call_id: str, count: int, when_ns: int) -> None:
+    def __init__(self, key: Key, call_id: str, count: int, when_ns: int) -> None:
         self.key, self.call_id, self.count, self.when_ns = key, call_id, count, when_ns
 
 
@@ -117,8 +119,9 @@ class Capture:
             return before.call_id, before.count
         return format(self.span.get_span_context().span_id, "016x"), 0
 
-    def _key(self) -> tuple[str, int]:
-        return self.url, hash(self.request_body)
+    def _key(self) -> Key:
+        # The same request in another conversation is a call of its own, not a retry.
+        return self.url, hash(self.request_body), self.conversation.id if self.conversation else None
 
     def enter(self) -> None:
         """Mark the request as in flight; make its span the parent of HTTP spans where these are wanted."""
