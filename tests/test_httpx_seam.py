@@ -204,6 +204,25 @@ def test_instrument_from_many_threads(capture: Recorder):
         assert len(set(pool.map(switch, range(8)))) == 1
 
 
+def test_the_same_failure_in_another_conversation_is_another_call(library: Any, recorder: Recorder):
+    busy = library.MockTransport(
+        lambda _: library.Response(429, json={"error": {"type": "rate_limit_error"}})
+    )
+    with library.Client(transport=busy) as client:
+        for conversation in ("a", "a", "b"):
+            with turnledger.conversation(conversation):
+                client.post(URL, json=ASKED)
+    rows = recorder.rows()
+    assert [(row["conversation_id"], row["attempt_index"]) for row in rows] == [("a", 0), ("a", 1), ("b", 0)]
+    assert rows[0]["call_id"] == rows[1]["call_id"] != rows[2]["call_id"]
+
+
+def test_a_cut_gzip_stream_keeps_what_was_read(library: Any, recorder: Recorder):
+    packed = gzip.compress(BODY)
+    assert read(library, [packed[:-12]], content_encoding="gzip") == [packed[:-12]]
+    assert recorder.row()["response_id"] == CHAT["id"]
+
+
 def failing(*_: Any, **__: Any) -> Any:
     raise RuntimeError("injected")
 
