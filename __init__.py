@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from .exporters.parquet import ParquetSpanExporter as ParquetSpanExporter
     from .instrument.context import conversation as conversation
     from .instrument.context import propagate as propagate
+    from .instrument.documents import get_provider_capabilities as get_provider_capabilities
     from .instrument.facts import extract_all_identifiers as extract_all_identifiers
     from .instrument.facts import extract_all_metadata as extract_all_metadata
-    from .instrument.documents import get_provider_capabilities as get_provider_capabilities
     from .instrument.observe import observe as observe
     from .instrument.runtime import flush as flush
     from .instrument.runtime import instrument as instrument

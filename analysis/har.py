@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import duckdb
 import ijson
@@ -27,12 +27,14 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from ..exporters.parquet import SpanWriter
 from ..exporters.rows import span_row
-from ..exporters.store import Store
 from ..instrument import attributes as keys
 from ..instrument import spans
 from ..instrument.documents import Registry, load_documents
 from ..instrument.exchange import Exchange
 from ..instrument.facts import CallFacts, extract
+
+if TYPE_CHECKING:
+    from ..exporters.store import Store
 
 _GZIP: Final = b"\x1f\x8b"
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -140,7 +142,7 @@ def _entries(path: Path, progress: Progress | None) -> Iterator[dict[str, Any]]:
 
 
 def _has_entries(path: Path, *, packed: bool) -> bool:
-    with (gzip.open(path) if packed else path.open("rb")) as file:
+    with gzip.open(path) if packed else path.open("rb") as file:
         return any(prefix == "log.entries" and event == "start_array" for prefix, event, _ in ijson.parse(file))
 
 
@@ -206,7 +208,9 @@ def _bytes(text: Any, encoding: Any) -> bytes:
 def _started(entry: dict[str, Any], response: dict[str, Any]) -> int | None:
     """Return when the exchange began: as recorded, else by the response's date header, else None."""
     said = [entry.get("startedDateTime")]
-    said += [header.get("value") for header in response.get("headers") or [] if str(header.get("name")).lower() == "date"]
+    said += [
+        header.get("value") for header in response.get("headers") or [] if str(header.get("name")).lower() == "date"
+    ]
     for text in said:
         moment = _moment(str(text or ""))
         if moment is not None and moment > _EARLIEST:

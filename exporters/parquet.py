@@ -11,18 +11,21 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .rows import Row, span_row
 from .schema import SPAN_SCHEMA
 from .store import UNKNOWN_DATE, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from opentelemetry.sdk.trace import ReadableSpan
 
 _log = logging.getLogger("turnledger")
 ROWS_PER_FILE: Final = 50_000
@@ -133,7 +136,7 @@ class ParquetSpanExporter(SpanExporter):
                 self._writer.add(span_row(span))
             self._writer.flush()
         except OSError as error:
-            _log.error("turnledger: cannot write to the store at %s: %s", self.store.root, error)  # noqa: TRY400
+            _log.error("turnledger: cannot write to the store at %s: %s", self.store.root, error)
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 
@@ -144,4 +147,3 @@ class ParquetSpanExporter(SpanExporter):
     def shutdown(self) -> None:
         """Write what is left."""
         self.force_flush()
-

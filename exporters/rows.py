@@ -5,18 +5,21 @@ Also what keeps foreign spans (plain HTTP spans) clean: credentials in a URL att
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from ..instrument import attributes as keys
 from ..instrument.exchange import clean_url, is_secret_name
 from .schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.sdk.trace import ReadableSpan
 
 _INT64: Final = 1 << 63
 _MONEY_QUANTUM: Final = Decimal("1e-10")
@@ -59,9 +62,7 @@ _COUNT_MAP: Final = {"cache_write_by_ttl": keys.CACHE_WRITE_BY_TTL, "usage_detai
 _OTHER: Final = frozenset(
     {keys.FIRST_CHUNK_MS, keys.BILLED_COST_USD, keys.CACHE_WRITE_TOKENS_ALIAS, keys.PROVIDER_NAME, keys.TIME_UNKNOWN}
 )
-_KNOWN: Final = _OTHER.union(
-    *(columns.values() for columns in (_TEXT, _COUNT, _BOOL, _LIST, _MAP, _COUNT_MAP))
-)
+_KNOWN: Final = _OTHER.union(*(columns.values() for columns in (_TEXT, _COUNT, _BOOL, _LIST, _MAP, _COUNT_MAP)))
 _URL_KEYS: Final = frozenset({"url.full", "http.url", "url.query", "http.target"})
 
 Row = dict[str, Any]

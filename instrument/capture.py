@@ -111,11 +111,7 @@ class Capture:
     def _place_in_call(self) -> tuple[str, int]:
         """Return the call's id and this attempt's index: 0, or the next one after a failed attempt of the same request."""
         before = _failed.get()
-        if (
-            before is not None
-            and before.key == self._key()
-            and self.started_clock - before.when_ns < _RETRY_WINDOW_NS
-        ):
+        if before is not None and before.key == self._key() and self.started_clock - before.when_ns < _RETRY_WINDOW_NS:
             return before.call_id, before.count
         return format(self.span.get_span_context().span_id, "016x"), 0
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 from . import identifiers as ids
 from .documents import Match, Registry, load_documents
-from .exchange import Exchange
 from .metadata import raw_metadata, without_earlier_messages
 from .paths import find
 from .redact import ContentRules, skeleton
-from .surfaces import Location, MessageRules, StreamRules
 from .usage import Usage, read_usage
 from .wire import Body, decode_body, decode_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from .exchange import Exchange
+    from .surfaces import Location, MessageRules, StreamRules
 
 HTTP_ERROR: Final = 400
 STREAM_CLOSED_EARLY: Final = "stream_closed_early"

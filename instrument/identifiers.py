@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from .exchange import Headers
 from .redact import MAX_DEPTH, MAX_IDENTIFIER, ContentRules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .exchange import Headers
 
 UNDOCUMENTED: Final = "undocumented:"
 """Prefix of the name under which a swept identifier is kept; what follows says where it stood."""
@@ -15,7 +18,9 @@ UNDOCUMENTED: Final = "undocumented:"
 MAX_VALUES: Final = 512
 """Distinct values kept under one name."""
 
-_ID_WORD: Final = re.compile(r"(?:^(?:id|ids|uuid|guid|arn)$|_(?:id|ids|uuid|guid|arn)$|[a-z0-9](?:Id|Ids|ID|IDs|Uuid|UUID|Arn)$)")
+_ID_WORD: Final = re.compile(
+    r"(?:^(?:id|ids|uuid|guid|arn)$|_(?:id|ids|uuid|guid|arn)$|[a-z0-9](?:Id|Ids|ID|IDs|Uuid|UUID|Arn)$)"
+)
 _NAMED_KEYS: Final = frozenset({"system_fingerprint", "prompt_cache_key", "safety_identifier", "response_format_id"})
 _ID_HEADER: Final = re.compile(
     r"(?:^|-)(?:id|ids|requestid|uploadid|ray|trace|traceresponse|traceparent|organization|project|fingerprint)(?:$|-context$)"

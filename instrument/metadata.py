@@ -6,13 +6,16 @@ What is stored for a request grows with its new messages, not with the length of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from .exchange import Exchange, Headers
 from .redact import MAX_DEPTH, ContentRules, looks_like_identifier, skeleton
-from .surfaces import MessageRules
-from .wire import Body
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .exchange import Exchange, Headers
+    from .surfaces import MessageRules
+    from .wire import Body
 
 MAX_SHAPES: Final = 64
 _MAX_HEADER: Final = 1024

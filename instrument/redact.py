@@ -8,13 +8,15 @@ lists) the whole subtree is replaced by its size; secrets are replaced entirely,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
 from .exchange import REDACTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_IDENTIFIER: Final = 256
 MAX_DEPTH: Final = 48
@@ -32,9 +34,27 @@ _GENERIC_SECRETS: Final = (
     r"://[^/@\s]+:[^/@\s]+@",  # user info in a URL
 )
 _SECRET_KEYS: Final = frozenset(
-    "client_secret clientsecret api_key apikey authorization authorization_token password secret access_token "
-    "accesstoken refresh_token id_token credential credentials private_key bearer_token auth_token "
-    "session_token token".split()
+    [
+        "client_secret",
+        "clientsecret",
+        "api_key",
+        "apikey",
+        "authorization",
+        "authorization_token",
+        "password",
+        "secret",
+        "access_token",
+        "accesstoken",
+        "refresh_token",
+        "id_token",
+        "credential",
+        "credentials",
+        "private_key",
+        "bearer_token",
+        "auth_token",
+        "session_token",
+        "token",
+    ]
 )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,8 @@ from .seams import install, remove
 from .worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -179,7 +180,7 @@ def instrument(
 
 def uninstrument() -> None:
     """Stop recording, restore every patched method exactly, and write what is left."""
-    global _runtime  # noqa: PLW0603
+    global _runtime
     with _lock:
         runtime, _runtime = _runtime, None
         if runtime is not None:
@@ -207,5 +208,7 @@ def _store_exporter(store: str | os.PathLike[str] | None) -> SpanExporter:
     """Return the store's exporter through its entry point: capture does not depend on how spans are stored."""
     found = next(iter(entry_points(group=_EXPORTER_GROUP, name="turnledger")), None)
     if found is None:
-        raise RuntimeError("turnledger is not installed as a package: its exporter's entry point is missing; run pip install")
+        raise RuntimeError(
+            "turnledger is not installed as a package: its exporter's entry point is missing; run pip install"
+        )
     return found.load()(store)

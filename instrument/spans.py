@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from opentelemetry.util.types import AttributeValue
 
 from . import attributes as keys
 from .context import Conversation
-from .facts import CallFacts
 from .wire import decode_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.util.types import AttributeValue
+
+    from .facts import CallFacts
 
 
 def as_json(value: Any) -> str:

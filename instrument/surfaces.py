@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import paths
 from .frontmatter import Table
 from .paths import Expression, Path
-from .redact import ContentRules
 from .usage import UsageRules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .redact import ContentRules
 
 SOURCES: Final = ("request.body", "response.body", "request.header", "response.header", "url", "url.query")
 FIELDS: Final = (
@@ -29,7 +32,17 @@ FIELDS: Final = (
     "created_at",
 )
 COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-_FACTS: Final = ("stateful", "metadata_fields", "caching", "tiers", "retention", "sources", "notes", "checked", "events")
+_FACTS: Final = (
+    "stateful",
+    "metadata_fields",
+    "caching",
+    "tiers",
+    "retention",
+    "sources",
+    "notes",
+    "checked",
+    "events",
+)
 
 
 @dataclass(frozen=True, slots=True)

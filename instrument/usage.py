@@ -6,12 +6,14 @@ Which fields add up to what is said by the provider's document; this module know
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .paths import Expression, Path, find, first
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _MAX_COST_USD: Final = Decimal(10) ** 9
 _NO_COUNTS: Final[Mapping[str, int]] = {}

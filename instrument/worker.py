@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from . import health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 MAX_QUEUED: Final = 10_000
 BATCH_SIZE: Final = 512
@@ -83,7 +85,9 @@ class Worker:
         while True:
             try:
                 # Nothing collected: nothing is due, and an idle application is not woken.
-                item = self._queue.get(timeout=max(0.0, due - time.monotonic())) if self._collected else self._queue.get()
+                item = (
+                    self._queue.get(timeout=max(0.0, due - time.monotonic())) if self._collected else self._queue.get()
+                )
             except Empty:
                 item = None
             if item is _STOP:

@@ -62,9 +62,7 @@ def transport(library: Any, chunks: list[bytes], **headers: str) -> Any:
         "content-type": "text/event-stream",
         **{key.replace("_", "-"): value for key, value in headers.items()},
     }
-    return library.MockTransport(
-        lambda _: library.Response(200, headers=named, stream=chunked(library, chunks))
-    )
+    return library.MockTransport(lambda _: library.Response(200, headers=named, stream=chunked(library, chunks)))
 
 
 def read(library: Any, chunks: list[bytes], **headers: str) -> list[bytes]:
@@ -111,9 +109,7 @@ def test_gzip_streams(library: Any, recorder: Recorder):
 
 
 def test_gzip_over_a_socket(library: Any, stub: StubServer, recorder: Recorder):
-    stub.script(
-        Reply([gzip.compress(BODY)], 200, {"content-encoding": "gzip", "content-type": "text/event-stream"})
-    )
+    stub.script(Reply([gzip.compress(BODY)], 200, {"content-encoding": "gzip", "content-type": "text/event-stream"}))
     with (
         library.Client() as client,
         client.stream("POST", f"{stub.url}/v1/chat/completions", json=ASKED) as response,
@@ -205,9 +201,7 @@ def test_instrument_from_many_threads(capture: Recorder):
 
 
 def test_the_same_failure_in_another_conversation_is_another_call(library: Any, recorder: Recorder):
-    busy = library.MockTransport(
-        lambda _: library.Response(429, json={"error": {"type": "rate_limit_error"}})
-    )
+    busy = library.MockTransport(lambda _: library.Response(429, json={"error": {"type": "rate_limit_error"}}))
     with library.Client(transport=busy) as client:
         for conversation in ("a", "a", "b"):
             with turnledger.conversation(conversation):
@@ -236,9 +230,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "turnledger"]
 
 
-def test_failing_extraction(
-    library: Any, recorder: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture
-):
+def test_failing_extraction(library: Any, recorder: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(sys.modules["turnledger.instrument.runtime"], "extract_matched", failing)
     twice(library)
     assert [row["error_type"] for row in recorder.rows()] == ["turnledger.extract"] * 2
@@ -246,9 +238,7 @@ def test_failing_extraction(
     assert len(logged(caplog)) == 1
 
 
-def test_failing_registry(
-    library: Any, capture: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture
-):
+def test_failing_registry(library: Any, capture: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(capture.on().registry, "match", failing, raising=True)
     twice(library)
     assert capture.rows() == []
@@ -275,9 +265,7 @@ def test_failing_tee(library: Any, recorder: Recorder, monkeypatch: Any):
     assert health.snapshot()["httpx.chunk"] == 3 * len(CHAT_STREAM)
 
 
-def test_failing_exporter(
-    library: Any, recorder: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture
-):
+def test_failing_exporter(library: Any, recorder: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(recorder.exporter, "export", failing)
     twice(library)
     assert turnledger.flush(10)

@@ -76,9 +76,7 @@ _SECRETS = st.one_of(
     st.text(_ASCII, min_size=16, max_size=60).map("Bearer {}".format),
     st.text(_ASCII, min_size=35, max_size=35).map("AIza{}".format),
     st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=16, max_size=16).map("AKIA{}".format),
-    st.tuples(*[st.text(_ASCII + "_-", min_size=12, max_size=40)] * 3).map(
-        lambda parts: "eyJ" + ".".join(parts)
-    ),
+    st.tuples(*[st.text(_ASCII + "_-", min_size=12, max_size=40)] * 3).map(lambda parts: "eyJ" + ".".join(parts)),
 )
 
 

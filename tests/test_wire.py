@@ -10,11 +10,7 @@ from turnledger.instrument.wire import decode_body, decode_request, loads
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | _TEXT,
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | _TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=8,
 )
@@ -47,9 +43,7 @@ def test_decoding_never_raises(body: bytes):
 
 
 @given(
-    st.lists(
-        st.tuples(_OBJECT, st.sampled_from(["", "message", "response.created"])), min_size=1, max_size=6
-    ),
+    st.lists(st.tuples(_OBJECT, st.sampled_from(["", "message", "response.created"])), min_size=1, max_size=6),
     st.sampled_from([b"\n", b"\r\n", b"\r"]),
     st.booleans(),
     st.booleans(),

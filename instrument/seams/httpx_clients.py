@@ -105,7 +105,9 @@ def _begin(request: Any) -> Capture | None:
     try:
         url = request.url
         # raw parts: building text from a URL costs more than the look-up.
-        match = runtime.registry.match(request.method, url.netloc.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii"))
+        match = runtime.registry.match(
+            request.method, url.netloc.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii")
+        )
         if match is None or in_flight(str(url)):
             return None
         # A body that is still a stream (file uploads) is never read by us.
