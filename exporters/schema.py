@@ -6,7 +6,7 @@ Counts are 64-bit, money is DECIMAL, times are UTC with microseconds. A new colu
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ SCHEMA_VERSION: Final = 1
 _STRING_LIST = pa.list_(pa.string())
 _COUNT_MAP = pa.map_(pa.string(), pa.int64())
 
-SPAN_SCHEMA: Final = pa.schema(
+SPAN_SCHEMA: Final[Any] = pa.schema(  # pyarrow ships no types
     [
         pa.field("schema_version", pa.int64(), nullable=False),
         # --- the span itself

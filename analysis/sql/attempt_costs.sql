@@ -1,105 +1,107 @@
--- attempt_costs: one row per HTTP attempt with usage; USD, exact.
--- Every priced bucket is billed for what its own priced parts leave of it; a part without a price of its own is billed as
--- its parent. computed_cost_usd is NULL where unpriced_reason says why.
-with attempts_with_usage as (
+-- attempt_costs: one row per HTTP attempt with usage; USD, exact. computed_cost_usd is NULL where unpriced_reason says why.
+-- A part of the usage (cache reads, audio ...) that has a price of its own is taken out of its total and billed at that
+-- price; one without stays in the total and is billed as its total is.
+with used as (
     select
-        spans.*,
+        spans.span_id,
+        spans.call_id,
+        spans.started_at,
+        spans.operation,
         coalesce(spans.started_at, now()) as priced_at,
-        nullif(lower(spans.service_tier), '') as tier,
-        model_matches.price_provider,
-        model_matches.book_model
+        spans.finish_reasons is null and spans.error_type is not null as is_cut_off,
+        spans.output_tokens is null and spans.operation <> 'embeddings' as lacks_output,
+        spans.input_tokens,
+        matches.price_provider,
+        matches.book_model,
+        matches.price_tier,
+        matches.unmatched_reason,
+        try_cast(spans.input_tokens as decimal(15, 0)) as total_input,
+        try_cast(coalesce(spans.output_tokens, 0) as decimal(15, 0)) as total_output,
+        try_cast(coalesce(spans.cache_read_tokens, 0) as decimal(15, 0)) as cache_read,
+        try_cast(coalesce(spans.cache_write_tokens, 0) as decimal(15, 0)) as total_write,
+        try_cast(coalesce(spans.cache_write_by_ttl['5m'], 0) as decimal(15, 0)) as write_5m,
+        try_cast(coalesce(spans.cache_write_by_ttl['1h'], 0) as decimal(15, 0)) as write_1h,
+        try_cast(coalesce(spans.reasoning_tokens, 0) as decimal(15, 0)) as reasoning,
+        try_cast(coalesce(spans.usage_details['input_audio_tokens'], 0) as decimal(15, 0)) as input_audio,
+        try_cast(coalesce(spans.usage_details['output_audio_tokens'], 0) as decimal(15, 0)) as output_audio,
+        try_cast(coalesce(spans.usage_details['input_image_tokens'], 0) as decimal(15, 0)) as input_image,
+        try_cast(coalesce(spans.usage_details['output_image_tokens'], 0) as decimal(15, 0)) as output_image,
+        try_cast(coalesce(spans.usage_details['input_video_tokens'], 0) as decimal(15, 0)) as input_video,
+        try_cast(coalesce(spans.usage_details['output_video_tokens'], 0) as decimal(15, 0)) as output_video,
+        try_cast(coalesce(spans.usage_details['web_search_requests'], 0) as decimal(15, 0)) as web_searches
     from spans
-    left join model_matches
-        on spans.provider = model_matches.provider
-        and spans.request_model is not distinct from model_matches.request_model
-        and spans.response_model is not distinct from model_matches.response_model
+    inner join price_matches as matches
+        on spans.provider is not distinct from matches.provider
+        and spans.surface is not distinct from matches.surface
+        and spans.request_model is not distinct from matches.request_model
+        and spans.response_model is not distinct from matches.response_model
+        and spans.service_tier is not distinct from matches.service_tier
     where spans.call_id is not null
         and spans.input_tokens is not null
 ),
 
 rated as (
     select
-        used.span_id,
-        used.call_id,
-        used.started_at,
-        used.tier,
-        used.book_model,
-        rates.* exclude (price_provider, book_model),
+        used.*,
+        rates.* exclude (price_provider, book_model, valid_from, valid_to),
         rates.book_model is not null as has_rate,
-        try_cast(used.input_tokens as decimal(15, 0)) as input,
-        try_cast(coalesce(used.output_tokens, 0) as decimal(15, 0)) as output,
-        try_cast(coalesce(used.cache_read_tokens, 0) as decimal(15, 0)) as cache_read,
-        try_cast(coalesce(used.cache_write_tokens, 0) as decimal(15, 0)) as cache_write,
-        try_cast(coalesce(used.cache_write_by_ttl['5m'], 0) as decimal(15, 0)) as write_5m,
-        try_cast(coalesce(used.cache_write_by_ttl['1h'], 0) as decimal(15, 0)) as write_1h,
-        try_cast(coalesce(used.reasoning_tokens, 0) as decimal(15, 0)) as reasoning,
-        try_cast(coalesce(used.usage_details['input_audio_tokens'], 0) as decimal(15, 0)) as input_audio,
-        try_cast(coalesce(used.usage_details['output_audio_tokens'], 0) as decimal(15, 0)) as output_audio,
-        try_cast(coalesce(used.usage_details['input_image_tokens'], 0) as decimal(15, 0)) as input_image,
-        try_cast(coalesce(used.usage_details['output_image_tokens'], 0) as decimal(15, 0)) as output_image,
-        try_cast(coalesce(used.usage_details['web_search_requests'], 0) as decimal(15, 0)) as web_searches
-    from attempts_with_usage as used
+        if(cache_read_usd is null, 0, cache_read) as own_read,
+        if(cache_write_5m_usd is null, 0, write_5m) as own_write_5m,
+        if(cache_write_1h_usd is null, 0, write_1h) as own_write_1h,
+        if(cache_write_usd is null, 0, total_write - own_write_5m - own_write_1h) as own_write,
+        if(input_audio_usd is null, 0, input_audio) as own_input_audio,
+        if(input_image_usd is null, 0, input_image) as own_input_image,
+        if(input_video_usd is null, 0, input_video) as own_input_video,
+        if(reasoning_usd is null, 0, reasoning) as own_reasoning,
+        if(output_audio_usd is null, 0, output_audio) as own_output_audio,
+        if(output_image_usd is null, 0, output_image) as own_output_image,
+        if(output_video_usd is null, 0, output_video) as own_output_video,
+        total_input - own_read - own_write_5m - own_write_1h - own_write
+            - own_input_audio - own_input_image - own_input_video as own_input,
+        total_output - own_reasoning - own_output_audio - own_output_image - own_output_video as own_output
+    from used
     left join rates
         on used.price_provider = rates.price_provider
         and used.book_model = rates.book_model
-        and rates.service_tier is not distinct from (
-            case when used.tier in ('default', 'standard', 'auto') then null else used.tier end
-        )
+        and used.price_tier is not distinct from rates.service_tier
         and used.priced_at >= rates.valid_from
         and used.priced_at < rates.valid_to
-        and used.priced_at::time >= rates.time_from
-        and used.priced_at::time < rates.time_to
+        and epoch(used.priced_at) % 86400 >= rates.day_second_from
+        and epoch(used.priced_at) % 86400 < rates.day_second_to
         and used.input_tokens > rates.over_input_tokens
         and used.input_tokens <= rates.up_to_input_tokens
-),
-
-exclusive as (
-    select
-        *,
-        input
-        - if(p_cache_read is null, 0, cache_read)
-        - if(p_cache_write is null and p_cache_write_5m is null and p_cache_write_1h is null, 0,
-            if(p_cache_write is null, 0, cache_write)
-            + if(p_cache_write is null and p_cache_write_5m is not null, write_5m, 0)
-            + if(p_cache_write is null and p_cache_write_1h is not null, write_1h, 0))
-        - if(p_input_audio is null, 0, input_audio)
-        - if(p_input_image is null, 0, input_image) as plain_input,
-        cache_write
-        - if(p_cache_write_5m is null, 0, write_5m)
-        - if(p_cache_write_1h is null, 0, write_1h) as plain_write,
-        output
-        - if(p_reasoning is null, 0, reasoning)
-        - if(p_output_audio is null, 0, output_audio)
-        - if(p_output_image is null, 0, output_image) as plain_output
-    from rated
 )
 
 select
     span_id,
     call_id,
     case
-        when book_model is null then 'unknown model'
-        when not has_rate then concat('no price for service tier ', tier)
-        when plain_input is null or output is null then 'usage out of range'
-        when plain_input < 0 or plain_write < 0 or plain_output < 0 then 'contradictory usage'
-        when p_input is null and plain_input > 0 then 'no price for input tokens'
-        when p_output is null and plain_output > 0 then 'no price for output tokens'
-        when p_web_search is null and web_searches > 0 then 'no price for web searches'
+        when unmatched_reason is not null then unmatched_reason
+        when is_cut_off then 'ended before its usage was complete'
+        when lacks_output then 'output tokens not reported'
+        when not has_rate then concat('no price at that time for service tier ', coalesce(price_tier, 'standard'))
+        when own_input is null or own_output is null or own_write is null then 'usage out of range'
+        when least(own_input, own_output, own_write) < 0 then 'contradictory usage'
+        when input_usd is null and own_input > 0 then 'no price for input tokens'
+        when output_usd is null and own_output > 0 then 'no price for output tokens'
+        when web_search_usd is null and web_searches > 0 then 'no price for web searches'
     end as unpriced_reason,
-    if(unpriced_reason is null,
-        coalesce(p_request, 0)
-        + plain_input * coalesce(p_input, 0)
-        + cache_read * coalesce(p_cache_read, 0)
-        + plain_write * coalesce(p_cache_write, 0)
-        + write_5m * coalesce(p_cache_write_5m, 0)
-        + write_1h * coalesce(p_cache_write_1h, 0)
-        + input_audio * coalesce(p_input_audio, 0)
-        + input_image * coalesce(p_input_image, 0)
-        + plain_output * coalesce(p_output, 0)
-        + reasoning * coalesce(p_reasoning, 0)
-        + output_audio * coalesce(p_output_audio, 0)
-        + output_image * coalesce(p_output_image, 0)
-        + web_searches * coalesce(p_web_search, 0),
-        null)::decimal(38, 15) as computed_cost_usd,
+    if(unpriced_reason is not null, null,
+        coalesce(request_usd, 0)
+        + own_input * coalesce(input_usd, 0)
+        + own_read * coalesce(cache_read_usd, 0)
+        + own_write * coalesce(cache_write_usd, 0)
+        + own_write_5m * coalesce(cache_write_5m_usd, 0)
+        + own_write_1h * coalesce(cache_write_1h_usd, 0)
+        + own_input_audio * coalesce(input_audio_usd, 0)
+        + own_input_image * coalesce(input_image_usd, 0)
+        + own_input_video * coalesce(input_video_usd, 0)
+        + own_output * coalesce(output_usd, 0)
+        + own_reasoning * coalesce(reasoning_usd, 0)
+        + own_output_audio * coalesce(output_audio_usd, 0)
+        + own_output_image * coalesce(output_image_usd, 0)
+        + own_output_video * coalesce(output_video_usd, 0)
+        + web_searches * coalesce(web_search_usd, 0)
+    )::decimal(38, 18) as computed_cost_usd,
     started_at is null as at_latest_price
-from exclusive
+from rated

@@ -18,7 +18,7 @@ sums as (
         sum(costs.computed_cost_usd) as computed_cost_usd,
         bool_or(costs.unpriced_reason is not null) as is_unpriced,
         bool_or(costs.at_latest_price) as at_latest_price,
-        sum(spans.billed_cost_usd)::decimal(38, 15) as billed_cost_usd
+        sum(spans.billed_cost_usd)::decimal(38, 18) as billed_cost_usd
     from spans
     left join attempt_costs as costs on spans.span_id = costs.span_id
     where spans.call_id is not null

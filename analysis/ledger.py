@@ -1,0 +1,243 @@
+"""The ledger: a store opened for reading, as a DuckDB connection with the SQL models as views.
+
+What is seen is the store as it was when it was opened; open it again to see later calls.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import duckdb
+import polars as pl
+
+from ..exporters.schema import SPAN_SCHEMA
+from ..exporters.store import Store
+from ..instrument.documents import load_documents
+from . import sql as models
+from .files import parquet_list, readable, span_files
+from .prices import ModelUse, price_book, price_matches
+from .providers import provider_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+
+COST_KEYS: Final[Mapping[str, str]] = {
+    "conversation": "conversation_id",
+    "provider": "provider",
+    "model": "coalesce(response_model, request_model)",
+    "surface": "surface",
+    "user": "user_id",
+    "day": "started_at::date",
+    "observation": "observation",
+    "source": "cost_source",
+}
+"""What costs can be grouped by, beside ``tag:<name>``."""
+
+
+class StoreError(Exception):
+    """A store cannot be opened or read; the text says what, where and what to do."""
+
+
+class Ledger:
+    """A store opened for reading. Use it as a context manager, or ``close`` it.
+
+    Attributes:
+        store: the store.
+        connection: the DuckDB connection; every SQL model is a view in it.
+        problems: a line for every file that was left out because it cannot be read.
+    """
+
+    def __init__(self, store: Store, *, memory_limit: str | None = None, threads: int | None = None) -> None:
+        if not store.root.is_dir():
+            raise StoreError(f"no store at {store.root}: record or import calls first, or name another with --store")
+        self.store = store
+        self.connection = duckdb.connect(config=_config(memory_limit, threads))
+        try:
+            self._files, problems = readable(self.connection, span_files(store))
+            self.problems = tuple(problems)
+            self._build()
+        except duckdb.Error as error:
+            self.connection.close()
+            raise StoreError(f"the store at {store.root} cannot be read: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def _build(self) -> None:
+        """Create tables and views, each on those before it."""
+        self.connection.execute("set timezone = 'UTC'")
+        self._table("empty_spans", SPAN_SCHEMA.empty_table())
+        self.connection.execute(f"create view spans as {self._spans()}")
+        registry = load_documents()
+        self._table("providers", provider_table(registry))
+        self._table("prices", price_book())
+        names = ", ".join(ModelUse.__dataclass_fields__)
+        uses = self.connection.execute(f"select distinct {names} from spans where call_id is not null").fetchall()
+        self._table("price_matches", price_matches((ModelUse(*use) for use in uses), registry))
+        for name in models.ORDER:
+            self.connection.execute(f"create view {name} as {models.model_text(name)}")
+
+    def _table(self, name: str, table: Any) -> None:
+        self.connection.register("incoming", table)
+        self.connection.execute(f"create table {name} as select * from incoming")
+        self.connection.unregister("incoming")
+
+    def _spans(self) -> str:
+        """Return the SQL of the spans: every column of today's schema, NULL where older files lack it."""
+        types = {str(row[0]): str(row[1]) for row in self.connection.execute("describe empty_spans").fetchall()}
+        source = parquet_list(self._files) if self._files else "empty_spans"
+        stored = set(self.connection.sql(f"select * from {source} limit 0").columns)
+        columns = [f"{name if name in stored else 'null'}::{kind} as {name}" for name, kind in types.items()]
+        return f"select {', '.join(columns)} from {source}"
+
+    def sql(self, query: str, parameters: Sequence[object] | Mapping[str, object] | None = None) -> pl.DataFrame:
+        """Return the result of a query over the models.
+
+        Args:
+            query: one SQL statement, in DuckDB's dialect.
+            parameters: values for its ``?`` or ``$name``.
+
+        Raises:
+            duckdb.Error: if the query is wrong or a file breaks off in the middle.
+        """
+        result: Any = self.connection.sql(query, params=parameters)
+        return pl.DataFrame() if result is None else result.pl()
+
+    def only_read(self) -> None:
+        """From now on let queries read nothing but this store, and write nothing: for SQL that others wrote."""
+        # A file's path is all that is allowed: a query can neither look elsewhere nor reach a network.
+        self.connection.execute("set allowed_paths = ?", [self._files])
+        self.connection.execute("set enable_external_access = false")
+        self.connection.execute("set lock_configuration = true")
+
+    def calls(
+        self,
+        *,
+        conversation: str | None = None,
+        provider: str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> pl.DataFrame:
+        """Return provider calls, newest first, those of unknown time last.
+
+        Args:
+            conversation: only those of this conversation.
+            provider: only those to this provider, by its document's id.
+            since: only those started at this moment or later; those of unknown time are left out then.
+            limit: at most this many.
+        """
+        return self._select(
+            "calls", {"conversation_id =": conversation, "provider =": provider, "started_at >=": since}, limit
+        )
+
+    def attempts(self, *, call: str | None = None, limit: int | None = None) -> pl.DataFrame:
+        """Return the HTTP attempts of all calls, or of the one with this id; newest first."""
+        return self._select("attempts", {"call_id =": call}, limit)
+
+    def conversations(self, *, since: datetime | None = None, limit: int | None = None) -> pl.DataFrame:
+        """Return one row per conversation, the one last continued first.
+
+        Args:
+            since: only those with a call at this moment or later.
+            limit: at most this many.
+        """
+        return self._select("conversations", {"last_started_at >=": since}, limit)
+
+    def _select(self, model: str, conditions: Mapping[str, object], limit: int | None) -> pl.DataFrame:
+        said = {condition: value for condition, value in conditions.items() if value is not None}
+        where = " and ".join(f"{condition} ?" for condition in said) or "true"
+        order = "last_started_at" if model == "conversations" else "started_at"
+        key = "conversation_id" if model == "conversations" else "call_id"
+        last = "" if limit is None else f" limit {int(limit)}"
+        return self.sql(
+            f"select * from {model} where {where} order by {order} desc nulls last, {key}{last}",
+            list(said.values()),
+        )
+
+    def costs(self, by: str | Sequence[str] = "conversation", *, since: datetime | None = None) -> pl.DataFrame:
+        """Return calls, tokens and costs, grouped; the highest cost first.
+
+        Args:
+            by: one or more of ``conversation``, ``provider``, ``model``, ``surface``, ``user``, ``day``,
+                ``observation``, ``source`` (of the cost) or ``tag:<name>``.
+            since: only calls started at this moment or later.
+
+        Returns:
+            The grouping columns, then counts of calls and tokens, ``cost_usd`` (NULL when nothing in the group has a
+            cost) and ``unpriced_calls``, which the cost does not hold.
+
+        Raises:
+            ValueError: if ``by`` names something else.
+        """
+        keys = [by] if isinstance(by, str) else list(by)
+        groups = ", ".join(f"{_cost_key(key)} as {_identifier(key.removeprefix('tag:'))}" for key in keys)
+        numbers = ", ".join(str(index + 1) for index in range(len(keys)))
+        return self.sql(
+            f"""
+            select {groups}, count(*) as calls,
+                sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens,
+                sum(cache_read_tokens)::bigint as cache_read_tokens,
+                sum(cache_write_tokens)::bigint as cache_write_tokens,
+                sum(cost_usd) as cost_usd, sum(billed_cost_usd) as billed_cost_usd,
+                count(*) filter (where call_id in (select call_id from unpriced_calls)) as unpriced_calls
+            from calls
+            where $since::timestamptz is null or started_at >= $since
+            group by {numbers} order by cost_usd desc nulls last, {numbers}
+            """,
+            {"since": since},
+        )
+
+
+def open_ledger(
+    store: str | os.PathLike[str] | None = None, *, memory_limit: str | None = None, threads: int | None = None
+) -> Ledger:
+    """Open a store for reading.
+
+    Args:
+        store: folder of the ledger; default ``TURNLEDGER_STORE``, else ``./turnledger-data``.
+        memory_limit: most memory DuckDB may use before it spills to a temporary folder, such as ``"2GB"``.
+        threads: most threads it may use; default one a core.
+
+    Raises:
+        StoreError: if there is no store or it cannot be read.
+    """
+    return Ledger(Store.at(store), memory_limit=memory_limit, threads=threads)
+
+
+def _config(memory_limit: str | None, threads: int | None) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        # Nothing is fetched, and what spills goes to the machine's own place for it, not into the working folder.
+        "autoinstall_known_extensions": False,
+        "python_enable_replacements": False,  # a query names views, never variables of the program
+        "parquet_metadata_cache": True,  # every view is bound to all files: read their footers once
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"turnledger-{os.getpid()}"),
+    }
+    if memory_limit is not None:
+        config["memory_limit"] = memory_limit
+    if threads is not None:
+        config["threads"] = threads
+    return config
+
+
+def _cost_key(key: str) -> str:
+    if key.startswith("tag:") and len(key) > len("tag:"):
+        return "tags['" + key.removeprefix("tag:").replace("'", "''") + "']"
+    if key not in COST_KEYS:
+        raise ValueError(f"cannot group costs by {key!r}; known: {', '.join(COST_KEYS)}, tag:<name>")
+    return COST_KEYS[key]
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
