@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -32,6 +32,7 @@ from ..instrument import spans
 from ..instrument.documents import Registry, load_documents
 from ..instrument.exchange import Exchange
 from ..instrument.facts import CallFacts, extract
+from .files import parquet_list, readable, span_files
 
 if TYPE_CHECKING:
     from ..exporters.store import Store
@@ -252,16 +253,9 @@ def _span(facts: CallFacts, source: str, span_id: str, digest: str) -> ReadableS
 
 def _known_span_ids(store: Store) -> set[str]:
     """Return the span ids of everything imported into the store before."""
-    files = [str(path) for path in store.spans.glob("date=*/*.parquet")] if store.spans.is_dir() else []
-    if not files:
-        return set()
     with duckdb.connect() as connection:
-        rows = connection.execute(
-            "select span_id from read_parquet(?, union_by_name = true) where source is not null", [files]
-        ).fetchall()
-    return {str(row[0]) for row in rows}
-
-
-def total_skipped(reports: Iterable[ImportReport]) -> int:
-    """Return how many entries were skipped over all files."""
-    return sum(sum(report.skipped.values()) for report in reports)
+        files, _ = readable(connection, span_files(store))
+        if not files:
+            return set()
+        query = f"select span_id from {parquet_list(files)} where source is not null"
+        return {str(row[0]) for row in connection.execute(query).fetchall()}

@@ -1,0 +1,233 @@
+"""The command line: a thin shell, each command one call of a documented Python function.
+
+Data goes to standard output, everything said about it to standard error. Exit code 2 is wrong usage, 1 a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import duckdb
+import orjson
+import polars as pl
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from ..exporters.store import Store
+from ..instrument.documents import get_provider_capabilities, load_documents
+from .importing import import_command
+from .ledger import COST_KEYS, Ledger, StoreError, open_ledger
+from .options import ROWS_SHOWN, FormatOption, LimitOption, OutputOption, SinceOption, StoreOption, since_moment
+from .output import Format, format_of, printable_lines, write_frame
+from .providers import provider_table
+
+app: Final = typer.Typer(
+    name="turnledger",
+    help="The books of your LLM conversations: identifiers, usage and costs, from a folder of Parquet.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(import_command, name="import", help="Import recorded exchanges.")
+
+_CALL_COLUMNS: Final = (
+    *("started_at", "conversation_id", "provider", "response_model", "input_tokens", "cache_read_tokens"),
+    *("output_tokens", "cost_usd", "cost_source", "attempts", "status_code", "error_type"),
+)
+_CONVERSATION_COLUMNS: Final = (
+    *("last_started_at", "conversation_id", "conversation_source", "models", "calls", "turns", "input_tokens"),
+    *("cache_read_tokens", "output_tokens", "cost_usd", "unpriced_calls", "failed_calls"),
+)
+
+
+def run() -> None:
+    """Run the command line; whatever goes wrong is one plain line."""
+    try:
+        status: object = app(standalone_mode=False)
+    except typer.TyperException as error:
+        message = str(getattr(error, "format_message", error.__str__)())
+        _fail(f"{message} (see {_command_of(error)} --help)", 2)
+    except typer.Abort:
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        # The reader went away, as `head` does: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except duckdb.Error as error:
+        _fail(str(error).strip(), 1)  # a query's mistake keeps the lines that point at it
+    except (StoreError, ValueError, OSError) as error:
+        _fail(" ".join(str(error).split()), 1)
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _command_of(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return str(context.command_path) if context is not None else "turnledger"
+
+
+def _fail(line: str, status: int) -> NoReturn:
+    sys.stderr.write(f"error: {printable_lines(line)}\n")
+    raise SystemExit(status) from None
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"turnledger {installed_version('turnledger')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def demo(store: StoreOption = None) -> None:
+    """Run a little app against recorded answers, without key or network, and show its books."""
+    from .demo import DemoUnavailable, run_demo  # noqa: PLC0415  SDKs load only here
+
+    try:
+        run_demo(Store.at(store), Console())
+    except DemoUnavailable as error:
+        raise StoreError(str(error)) from None
+
+
+@app.command()
+def calls(
+    conversation: Annotated[str | None, typer.Option(help="Only calls of this conversation.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only calls to this provider.")] = None,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    store: StoreOption = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List provider calls, newest first: models, tokens, costs."""
+    chosen = format_of(form, output)
+    with _opened(store) as ledger:
+        shown = _limit(limit, chosen)
+        frame = ledger.calls(
+            conversation=conversation, provider=provider, since=since_moment(since), limit=shown and shown + 1
+        )
+        _print(frame, _CALL_COLUMNS, chosen, output, shown)
+
+
+@app.command()
+def conversations(
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    store: StoreOption = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List conversations, the one last continued first: calls, tokens, costs."""
+    chosen = format_of(form, output)
+    with _opened(store) as ledger:
+        shown = _limit(limit, chosen)
+        frame = ledger.conversations(since=since_moment(since), limit=shown and shown + 1)
+        _print(frame, _CONVERSATION_COLUMNS, chosen, output, shown)
+
+
+@app.command()
+def costs(
+    by: Annotated[
+        str, typer.Option(help=f"Group by one or more, with commas: {', '.join(COST_KEYS)}, tag:<name>.")
+    ] = "model",
+    since: SinceOption = None,
+    store: StoreOption = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Show what calls cost, grouped; what has no price is counted, never taken as free."""
+    keys = [key.strip() for key in by.split(",") if key.strip()]
+    with _opened(store) as ledger:
+        try:
+            frame = ledger.costs(keys, since=since_moment(since))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        write_frame(frame, format_of(form, output), output)
+        total: pl.DataFrame = frame.select(pl.col("cost_usd", "calls", "unpriced_calls").sum())
+        cost, counted, unpriced = total.row(0)
+        _say(f"{counted} calls, {cost or 0:.6f} USD")
+        if unpriced:
+            _say(f"{unpriced} calls have no cost and are not in the sum: turnledger sql 'from unpriced_calls'")
+
+
+@app.command()
+def providers(
+    name: Annotated[str | None, typer.Argument(help="Show one provider's document.")] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List the providers that have a document, or show one: surfaces, identifiers, caching, cost truths."""
+    registry = load_documents()
+    chosen = format_of(form, output)
+    table = provider_table(registry)
+    if name is None:
+        columns = ["provider", "name", "hosts", "surfaces", "sdk_session_support", "checked"]
+        write_frame(table.select(columns) if chosen in _FOR_PEOPLE else table, chosen, output)
+        return
+    try:
+        facts = get_provider_capabilities(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if chosen is Format.TABLE and output is None:
+        Console().print(Markdown(registry.documents[facts["id"]].prose))
+    elif chosen is Format.JSON and output is None:
+        typer.echo(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2).decode())
+    else:
+        write_frame(table.filter(pl.col("provider") == facts["id"]), chosen, output)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT over the models; - reads it from standard input.")],
+    store: StoreOption = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Query the models: calls, conversations, attempts, prices, unpriced_calls, daily_spend, providers, spans ..."""
+    text = sys.stdin.read() if query == "-" else query
+    with _opened(store) as ledger:
+        statements = ledger.connection.extract_statements(text)
+        if len(statements) != 1:
+            raise typer.BadParameter(f"one SQL statement is expected, {len(statements)} were given")
+        if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+            raise typer.BadParameter("only queries are run: begin with SELECT, FROM, WITH, DESCRIBE or EXPLAIN")
+        ledger.only_read()
+        write_frame(ledger.sql(text), format_of(form, output), output)
+
+
+_FOR_PEOPLE: Final = (Format.TABLE, Format.MARKDOWN)
+
+
+def _opened(store: Path | None) -> Ledger:
+    ledger = open_ledger(store)
+    for problem in ledger.problems:
+        _say(f"warning: {problem}")
+    return ledger
+
+
+def _limit(limit: int | None, form: Format) -> int | None:
+    return limit if limit is not None else ROWS_SHOWN if form in _FOR_PEOPLE else None
+
+
+def _print(frame: pl.DataFrame, columns: tuple[str, ...], form: Format, output: Path | None, shown: int | None) -> None:
+    """Print the columns that people want, or all of them for programs; say so when rows are left out."""
+    more = shown is not None and frame.height > shown
+    rows = frame.head(shown) if more and shown is not None else frame
+    write_frame(rows.select(columns) if form in _FOR_PEOPLE else rows, form, output)
+    if more:
+        _say(f"the first {shown} rows; --limit shows more")
+    if "unpriced_calls" in frame.columns and frame["unpriced_calls"].sum():
+        _say("some calls have no cost and are not in the sums: turnledger sql 'from unpriced_calls'")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

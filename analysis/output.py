@@ -1,0 +1,192 @@
+"""Rows for people and programs: a frame as table, JSON, CSV, Parquet or Markdown, on standard output or in a file.
+
+Text from recorded traffic is hostile: what could steer a terminal or break a Markdown table never reaches either.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import tempfile
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import orjson
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_UNPIPED_WIDTH: Final = 10_000
+"""Columns of a table that goes into a file or a pipe: as many as it wants."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_MARKDOWN: Final = re.compile(r"([\\|`*<>\[\]]|\b_|_\b)")
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+    MARKDOWN = "markdown"
+
+
+_SUFFIXES: Final = {
+    ".json": Format.JSON,
+    ".csv": Format.CSV,
+    ".parquet": Format.PARQUET,
+    ".md": Format.MARKDOWN,
+}
+
+
+def format_of(said: Format | None, output: Path | None) -> Format:
+    """Return the format asked for, else the one the file's name ends with, else a table."""
+    return said or (_SUFFIXES.get(output.suffix.lower()) if output else None) or Format.TABLE
+
+
+def write_frame(frame: pl.DataFrame, form: Format, output: Path | None = None) -> None:
+    """Print a frame, or write it to a file that appears under its name only when it is complete.
+
+    Raises:
+        OSError: if the file cannot be written; one that was there before is as it was.
+        ValueError: if Parquet would go to a terminal.
+    """
+    if output is not None:
+        _replace(output, _RENDERERS[form](frame))
+    elif form is Format.TABLE:
+        console = Console() if sys.stdout.isatty() else Console(width=_UNPIPED_WIDTH)
+        console.print(table_of(frame))
+    elif form is Format.PARQUET and sys.stdout.isatty():
+        raise ValueError("Parquet is no text: name a file with --output, or pipe it")
+    else:
+        sys.stdout.buffer.write(_RENDERERS[form](frame))
+        sys.stdout.buffer.flush()
+
+
+def _replace(output: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # as a file made by open() would be
+        Path(temporary).replace(output)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def table_of(frame: pl.DataFrame, title: str | None = None) -> Table:
+    """Return a frame as a Rich table; numbers to the right, unknown as a dash."""
+    table = Table(title=title, header_style="bold", title_justify="left")
+    for name, kind in frame.schema.items():
+        table.add_column(Text(printable(name)), justify="right" if kind.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*(Text(printable(cell_text(cell))) for cell in row))
+    return table
+
+
+def cell_text(cell: Any) -> str:
+    """Return one value as people read it: money to a millionth of a dollar, times in UTC, unknown as a dash."""
+    if isinstance(cell, list):
+        return ", ".join(cell_text(item) for item in cast("list[Any]", cell))
+    if isinstance(cell, dict):
+        return ", ".join(f"{key}={cell_text(value)}" for key, value in cast("dict[str, Any]", cell).items())
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M:%S}{'Z' if cell.tzinfo else ''}"
+    if isinstance(cell, Decimal | float):
+        return f"{cell:.6f}" if isinstance(cell, Decimal) else f"{cell:.1f}"
+    return "-" if cell is None else str(cell)
+
+
+def printable(text: str) -> str:
+    """Return text without anything that moves a cursor, changes colours or turns the writing direction."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, each of them printable."""
+    return "\n".join(printable(line) for line in text.splitlines())
+
+
+def _render_table(frame: pl.DataFrame) -> bytes:
+    console = Console(file=io.StringIO(), width=_UNPIPED_WIDTH)
+    with console.capture() as captured:
+        console.print(table_of(frame))
+    return captured.get().encode()
+
+
+def _render_json(frame: pl.DataFrame) -> bytes:
+    """One array of objects. Money is a JSON number with every digit it has."""
+    rows = [orjson.dumps(_plain(row), default=_plain, option=orjson.OPT_UTC_Z) for row in frame.iter_rows(named=True)]
+    return b"[" + b",\n ".join(rows) + b"]\n"
+
+
+def _plain(value: Any) -> Any:
+    """Return what the JSON encoder takes, with exact numerals for money."""
+    match value:
+        case Decimal():
+            return orjson.Fragment(_exact(value))
+        case datetime():
+            return value.astimezone(UTC) if value.tzinfo else value
+        case dict():
+            return {str(key): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+        case list():
+            return [_plain(item) for item in cast("list[Any]", value)]
+        case str() | int() | float() | bool() | date() | None:
+            return value
+        case _:
+            return str(value)
+
+
+def _exact(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _render_csv(frame: pl.DataFrame) -> bytes:
+    """Comma-separated, with a header line; what has parts of its own is JSON in its cell."""
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+    flat = frame.with_columns(
+        pl.Series(name, [None if cell is None else _json_text(cell) for cell in frame[name].to_list()], pl.String)
+        for name in nested
+    )
+    return flat.write_csv().encode()
+
+
+def _json_text(cell: Any) -> str:
+    return orjson.dumps(_plain(cell), default=_plain).decode()
+
+
+def _render_parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _render_markdown(frame: pl.DataFrame) -> bytes:
+    kinds: Sequence[pl.DataType] = frame.dtypes
+    lines = [frame.columns, ["---:" if kind.is_numeric() else "---" for kind in kinds]]
+    heads = [[_MARKDOWN.sub(r"\\\1", printable(cell)) for cell in lines[0]], lines[1]]
+    rows = [[_MARKDOWN.sub(r"\\\1", printable(cell_text(cell))) for cell in row] for row in frame.iter_rows()]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (*heads, *rows)).encode()
+
+
+_RENDERERS: Final[Mapping[Format, Callable[[pl.DataFrame], bytes]]] = {
+    Format.TABLE: _render_table,
+    Format.JSON: _render_json,
+    Format.CSV: _render_csv,
+    Format.PARQUET: _render_parquet,
+    Format.MARKDOWN: _render_markdown,
+}
