@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("turnledger")
 ROWS_PER_FILE: Final = 50_000
+_MISFITS: Final[tuple[type[Exception], ...]] = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""What Arrow raises for a value that is not of its column's type."""
 
 
 class SpanWriter:
@@ -83,7 +85,7 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> Path:
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
     """
-    table = _table(list(rows))
+    table: Any = _table(list(rows))
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.parquet"
     temporary = folder / f".{name}.tmp"
@@ -98,12 +100,13 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> Path:
         raise
 
 
-def _table(rows: list[Row]) -> pa.Table:
+def _table(rows: list[Row]) -> Any:
     try:
-        return pa.Table.from_pylist(rows, schema=SPAN_SCHEMA)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        table: Any = pa.Table.from_pylist(rows, schema=SPAN_SCHEMA)
+    except _MISFITS:
         # One row that does not fit must not take the others with it: find it, keep its frame, say so.
-        return pa.Table.from_pylist([_fitting(row) for row in rows], schema=SPAN_SCHEMA)
+        table = pa.Table.from_pylist([_fitting(row) for row in rows], schema=SPAN_SCHEMA)
+    return table
 
 
 def _fitting(row: Row) -> Row:
@@ -112,7 +115,7 @@ def _fitting(row: Row) -> Row:
         try:
             pa.array([row.get(field.name)], type=field.type)
             kept[field.name] = row.get(field.name)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        except _MISFITS as error:
             _log.warning("turnledger: column %s of span %s dropped: %s", field.name, row.get("span_id"), error)
             kept[field.name] = None
     return kept
@@ -140,7 +143,7 @@ class ParquetSpanExporter(SpanExporter):
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002  the base class has it
         """Write what an earlier failure left; returns whether nothing is left."""
         return self.export(()) is SpanExportResult.SUCCESS
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 from opentelemetry.trace import format_span_id, format_trace_id
@@ -117,7 +117,7 @@ def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
         return None
     try:
         return convert(value)
-    except (TypeError, ValueError, ArithmeticError):
+    except (AttributeError, TypeError, ValueError, ArithmeticError):
         return None
 
 
@@ -143,15 +143,16 @@ def _as_list(value: Any) -> list[str]:
 
 
 def _as_map(value: Any) -> list[tuple[str, Any]]:
-    found = orjson.loads(value)
+    found: dict[str, Any] = orjson.loads(value)
     return [
-        (_as_text(key), [_as_text(i) for i in item] if isinstance(item, list) else _as_text(item))
+        (key, [_as_text(one) for one in cast("list[Any]", item)] if isinstance(item, list) else _as_text(item))
         for key, item in found.items()
     ]
 
 
 def _as_count_map(value: Any) -> list[tuple[str, int]]:
-    pairs = [(_as_text(key), _as_count(item)) for key, item in orjson.loads(value).items()]
+    found: dict[str, Any] = orjson.loads(value)
+    pairs = [(key, _as_count(item)) for key, item in found.items()]
     return [(key, count) for key, count in pairs if count is not None]
 
 

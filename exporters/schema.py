@@ -12,8 +12,8 @@ import pyarrow as pa
 
 SCHEMA_VERSION: Final = 1
 
-_STRING_LIST = pa.list_(pa.string())
-_COUNT_MAP = pa.map_(pa.string(), pa.int64())
+_STRING_LIST: Final[Any] = pa.list_(pa.string())
+_COUNT_MAP: Final[Any] = pa.map_(pa.string(), pa.int64())
 
 SPAN_SCHEMA: Final[Any] = pa.schema(  # pyarrow ships no types
     [

@@ -109,7 +109,7 @@ class Capture:
         self.call_id, self.attempt_index = self._place_in_call()
 
     def _place_in_call(self) -> tuple[str, int]:
-        """Return the call's id and this attempt's index: 0, or the next one after a failed attempt of the same request."""
+        """Return the call's id and this attempt's index: 0, or the next one after a failed try of the same request."""
         before = _failed.get()
         if before is not None and before.key == self._key() and self.started_clock - before.when_ns < _RETRY_WINDOW_NS:
             return before.call_id, before.count

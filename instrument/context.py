@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +54,7 @@ def nested(
 
 
 @contextlib.contextmanager
-def active(conversation: Conversation) -> Iterator[None]:
+def active(conversation: Conversation) -> Generator[None]:
     """Make ``conversation`` the current one inside a ``with`` block."""
     token = _current.set(conversation)
     try:
@@ -69,7 +69,7 @@ def conversation(
     *,
     user: str | None = None,
     tags: Mapping[str, object] | None = None,
-) -> Iterator[None]:
+) -> Generator[None]:
     """Record the calls made in this block as part of a conversation.
 
     Args:

@@ -201,7 +201,7 @@ def _content_rules(file: str, front: dict[str, Any], fronts: Fronts, secrets: li
 
 
 def _inherited(file: str, surface: Mapping[str, Any], fronts: Fronts, seen: tuple[str, ...]) -> dict[str, Any]:
-    """Return the surface with what it inherits by ``like = "document/surface"``; its own keys win, tables are joined."""
+    """Return a surface with what it inherits by ``like = "document/surface"``: its own keys win, tables are joined."""
     like = surface.get("like")
     if like is None:
         return dict(surface)

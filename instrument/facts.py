@@ -192,12 +192,16 @@ def _error_type(reading: Reading) -> str | None:
 def _ended(reading: Reading) -> bool:
     """Tell whether the stream said it was over before it was closed."""
     rules = reading.surface.stream
-    types = {document.get("type") for document in reading.body.documents if isinstance(document, dict)}
+    types = {value for document in reading.body.documents for value in find(document, ("type",)) if _is_text(value)}
     return (
         reading.body.ended
-        or bool(rules.done_types & (types | set(reading.body.event_names)))
+        or not rules.done_types.isdisjoint(types | set(reading.body.event_names))
         or any(value for path in rules.done_paths for doc in reading.body.documents for value in find(doc, path))
     )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _is_stream(reading: Reading) -> bool:

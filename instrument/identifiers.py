@@ -70,18 +70,21 @@ def _leaves(node: Any, path: str, key: str, rules: ContentRules, depth: int) -> 
     if isinstance(node, str):
         if is_identifier_key(key) and is_identifier(node, rules, key):
             yield path, node
-    elif depth < MAX_DEPTH and isinstance(node, dict):
-        if key.lower() in rules.opaque:
-            return
+    elif depth < MAX_DEPTH and key.lower() not in rules.opaque:
+        for name, child, inner in _children(node, path, key):
+            yield from _leaves(inner, child, name, rules, depth + 1)
+
+
+def _children(node: Any, path: str, key: str) -> Iterator[tuple[str, str, Any]]:
+    """Yield key, path and value of what a node holds; what an element of a list stands under is the list's key."""
+    if isinstance(node, dict):
         for name, value in cast("dict[str, Any]", node).items():
             if isinstance(value, str | dict | list):
-                yield from _leaves(value, f"{path}.{name}" if name.isascii() else f"{path}.*", name, rules, depth + 1)
-    elif depth < MAX_DEPTH and isinstance(node, list):
-        if key.lower() in rules.opaque:
-            return
-        for item in cast("list[Any]", node):
-            if isinstance(item, str | dict | list):
-                yield from _leaves(item, f"{path}[]", key, rules, depth + 1)
+                yield name, f"{path}.{name}" if name.isascii() else f"{path}.*", value
+    elif isinstance(node, list):
+        for value in cast("list[Any]", node):
+            if isinstance(value, str | dict | list):
+                yield key, f"{path}[]", value
 
 
 def sweep_headers(headers: Headers, where: str) -> Iterator[tuple[str, str]]:

@@ -74,7 +74,7 @@ def _shape(node: Any, depth: int = 0) -> Any:
         )
     if isinstance(node, list) and node and depth < MAX_DEPTH:
         return ("[]", _shape(cast("list[Any]", node)[0], depth + 1))
-    return type(node).__name__
+    return type(cast("object", node)).__name__
 
 
 def without_earlier_messages(request: Any, rules: MessageRules) -> tuple[Any, list[Any]]:

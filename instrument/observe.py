@@ -35,8 +35,8 @@ def observe(
 
     Args:
         function: the function, when used without brackets.
-        conversation: id of the conversation: the name of an argument (``"chat_id"``, ``"request.chat_id"``), a value, or
-            a callable given the same arguments as the function. A text that is no argument's name is a value.
+        conversation: id of the conversation: the name of an argument (``"chat_id"``, ``"request.chat_id"``), a value,
+            or a callable given the same arguments as the function. A text that is no argument's name is a value.
         user: id of the user, in the same way.
         tags: labels kept with every call.
     """
@@ -47,7 +47,8 @@ def observe(
 
 def _wrap(function: F, conversation: Said, user: Said, tags: Mapping[str, object] | None) -> F:
     if isinstance(function, staticmethod | classmethod):
-        return cast("F", type(function)(_wrap(function.__func__, conversation, user, tags)))
+        method = cast("Any", function)
+        return cast("F", type(method)(_wrap(method.__func__, conversation, user, tags)))
     resolve = _Resolver(function, conversation, user, tags)
     if inspect.isasyncgenfunction(function):
         wrapper: Any = _async_generator(function, resolve)

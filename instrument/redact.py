@@ -105,13 +105,9 @@ def skeleton(node: Any, rules: ContentRules, key: str = "", depth: int = 0) -> A
         return _string(node, rules, key)
     if not isinstance(node, dict | list) or not node:
         return cast("Any", node)
-    lowered = key.lower()
-    if lowered in rules.secret:
-        return REDACTED
-    if lowered in rules.opaque:
-        return _size(cast("Any", node))
-    if depth >= MAX_DEPTH:
-        return "<nested too deeply>"
+    replaced = _replaced(cast("Any", node), rules, key.lower(), depth)
+    if replaced is not None:
+        return replaced
     if isinstance(node, dict):
         fields = cast("dict[str, Any]", node)
         return {
@@ -121,6 +117,15 @@ def skeleton(node: Any, rules: ContentRules, key: str = "", depth: int = 0) -> A
             for name, value in fields.items()
         }
     return _list(cast("list[Any]", node), rules, key, depth)
+
+
+def _replaced(node: Any, rules: ContentRules, lowered: str, depth: int) -> str | None:
+    """Return the mark that stands for a whole subtree, None where its parts are kept."""
+    if lowered in rules.secret:
+        return REDACTED
+    if lowered in rules.opaque:
+        return _size(node)
+    return "<nested too deeply>" if depth >= MAX_DEPTH else None
 
 
 def _list(items: list[Any], rules: ContentRules, key: str, depth: int) -> Any:

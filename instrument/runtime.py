@@ -137,7 +137,7 @@ class Runtime:
             self.exporter.shutdown()
 
 
-def instrument(
+def instrument(  # noqa: PLR0913  the options of the public API, all of them named
     store: str | os.PathLike[str] | None = None,
     *,
     tracer_provider: Any = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -64,9 +64,11 @@ def decode_body(body: bytes) -> Body:
         document = loads(text)
     except ValueError:
         return _decode_lines(text)
-    if isinstance(document, list) and document and all(isinstance(item, dict) for item in document):  # pyright: ignore[reportUnknownVariableType]
-        return Body(tuple(document), is_stream=True)  # pyright: ignore[reportUnknownArgumentType]
-    return Body((document,))
+    if isinstance(document, list):
+        items = cast("list[Any]", document)
+        if items and all(isinstance(item, dict) for item in items):
+            return Body(tuple(items), is_stream=True)
+    return Body((cast("Any", document),))
 
 
 def _decode_sse(body: bytes) -> Body:
@@ -74,7 +76,8 @@ def _decode_sse(body: bytes) -> Body:
     documents: list[Any] = []
     names: list[str] = []
     malformed, ended = 0, False
-    name, data = b"", []
+    name = b""
+    data: list[bytes] = []
     # The empty line added at the end dispatches an event that the stream was cut behind: what was seen is kept.
     for line in [*_LINE_END.split(body), b""]:
         if not line:

@@ -1,7 +1,8 @@
 """The one background thread: captures become facts, facts become spans, ended spans are exported in batches.
 
-Its queue is bounded. When it is full, the work is done inline by whoever brings it: slower for that caller, but nothing
-is ever dropped. After a fork the child starts with an empty queue and a thread of its own; the parent's is the parent's.
+Its queue is bounded. When it is full, the work is done inline by whoever brings it: slower for that caller, but
+nothing is ever dropped. After a fork the child starts with an empty queue and a thread of its own; what the parent had
+queued stays the parent's.
 """
 
 from __future__ import annotations

@@ -58,16 +58,18 @@ def test_async_retries_share_one_call(stub: StubServer, recorder: Recorder):
 
 def test_retries_of_parallel_tasks_stay_apart(stub: StubServer, recorder: Recorder):
     async def run() -> None:
-        async with openai_client(stub, openai.AsyncOpenAI, max_retries=1) as client:
+        async with openai_client(stub, openai.AsyncOpenAI, max_retries=3) as client:
             await asyncio.gather(*(client.chat.completions.create(**CHAT_ASKED) for _ in range(3)))
 
+    # Which task meets which of the three refusals is up to their timing.
     stub.script(_LIMIT, _LIMIT, _LIMIT, json_reply(CHAT))
     asyncio.run(run())
     rows = recorder.rows()
     calls = {row["call_id"] for row in rows}
-    assert len(calls) == 3
+    assert (len(rows), len(calls)) == (6, 3)
     for call in calls:
-        assert [row["attempt_index"] for row in rows if row["call_id"] == call] == [0, 1]
+        attempts = [row["attempt_index"] for row in rows if row["call_id"] == call]
+        assert attempts == list(range(len(attempts)))
 
 
 def test_other_sdk_retries(stub: StubServer, capture: Recorder):

@@ -1,9 +1,9 @@
 """The seam for ``httpx`` and ``httpx2``: ``Client.send`` and ``AsyncClient.send``.
 
-Every way through these libraries ends in ``send``: ``request``, ``get`` and the like, ``stream``, custom transports, and
-the SDKs, which build a request and send it. Redirects and auth round trips happen inside one ``send``; retries of an
-SDK are further calls of it. A response that was read inside ``send`` is referenced, a streamed one is teed at its raw
-byte stream, so that not a byte is changed, held back or read earlier than the application reads it.
+Every way through these libraries ends in ``send``: ``request``, ``get`` and the like, ``stream``, custom transports,
+and the SDKs, which build a request and send it. Redirects and auth round trips happen inside one ``send``; retries of
+an SDK are further calls of it. A response that was read inside ``send`` is referenced, a streamed one is teed at its
+raw byte stream, so that not a byte is changed, held back or read earlier than the application reads it.
 """
 
 from __future__ import annotations
