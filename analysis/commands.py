@@ -154,9 +154,9 @@ def costs(
         write_frame(frame, format_of(form, output), output)
         total: pl.DataFrame = frame.select(pl.col("cost_usd", "calls", "unpriced_calls").sum())
         cost, counted, unpriced = total.row(0)
-        _say(f"{counted} calls, {cost or 0:.6f} USD")
+        _say(f"calls: {counted}, cost: {cost or 0:.6f} USD")
         if unpriced:
-            _say(f"{unpriced} calls have no cost and are not in the sum: turnledger sql 'from unpriced_calls'")
+            _say(f"without a cost, so not in the sum: {unpriced} (turnledger sql 'from unpriced_calls')")
 
 
 @app.command()
@@ -226,7 +226,7 @@ def _print(frame: pl.DataFrame, columns: tuple[str, ...], form: Format, output: 
     if more:
         _say(f"the first {shown} rows; --limit shows more")
     if "unpriced_calls" in frame.columns and frame["unpriced_calls"].sum():
-        _say("some calls have no cost and are not in the sums: turnledger sql 'from unpriced_calls'")
+        _say("some calls are without a cost, so not in the sums (turnledger sql 'from unpriced_calls')")
 
 
 def _say(line: str) -> None:

@@ -180,7 +180,7 @@ def to_exchange(entry: dict[str, Any]) -> Exchange:
     started = _started(entry, response)
     elapsed = entry.get("time")
     ended = started + int(float(elapsed) * 1e6) if started is not None and elapsed and float(elapsed) > 0 else started
-    post = request.get("postData") or {}
+    post: dict[str, Any] = request.get("postData") or {}
     status = int(response.get("status") or 0)
     return Exchange.build(
         method=str(request["method"]),
@@ -197,7 +197,8 @@ def to_exchange(entry: dict[str, Any]) -> Exchange:
 
 
 def _headers(message: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(str(header["name"]), str(header["value"])) for header in message.get("headers") or []]
+    headers: list[dict[str, Any]] = message.get("headers") or []
+    return [(str(header["name"]), str(header["value"])) for header in headers]
 
 
 def _bytes(text: Any, encoding: Any) -> bytes:
@@ -209,9 +210,7 @@ def _bytes(text: Any, encoding: Any) -> bytes:
 def _started(entry: dict[str, Any], response: dict[str, Any]) -> int | None:
     """Return when the exchange began: as recorded, else by the response's date header, else None."""
     said = [entry.get("startedDateTime")]
-    said += [
-        header.get("value") for header in response.get("headers") or [] if str(header.get("name")).lower() == "date"
-    ]
+    said += [value for name, value in _headers(response) if name.lower() == "date"]
     for text in said:
         moment = _moment(str(text or ""))
         if moment is not None and moment > _EARLIEST:

@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 
 def call_row(**said: Any) -> dict[str, Any]:
-    """Return the row of one call with one attempt: a priced model, ten tokens in and five out, unless said otherwise."""
+    """Return the row of a call of one attempt: a priced model, ten tokens in and five out, unless said otherwise."""
     number = next(_numbers)
     span_id = said.get("span_id", f"{number:016x}")
     row: dict[str, Any] = dict.fromkeys(SPAN_SCHEMA.names)

@@ -1,4 +1,4 @@
-"""The SQL models as identities over rows: what is counted, grouped and chained, and that nothing gets lost or doubled."""
+"""The SQL models as identities over rows: what is counted, grouped and chained; nothing gets lost or doubled."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from turnledger import Ledger
+
+
+CONTRACT = [
+    *("call_id", "trace_id", "source", "conversation_id", "conversation_source", "turn_index", "provider"),
+    *("surface", "operation", "request_model", "response_model", "started_at", "duration_ms", "first_chunk_ms"),
+    *("is_stream", "status_code", "error_type", "finish_reasons", "attempts", "response_id", "request_id"),
+    *("identifiers", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
+    *("cache_write_by_ttl", "reasoning_tokens", "service_tier", "strategy", "computed_cost_usd"),
+    *("billed_cost_usd", "cost_usd", "cost_source", "raw_usage", "raw_metadata"),
+]
 
 
 @pytest.fixture
@@ -52,45 +62,7 @@ def test_every_model_states_its_grain_and_has_the_columns_of_the_contract(ledger
     ledger = ledger_of([call_row()])
     for name in models.ORDER:
         assert models.model_text(name).startswith(f"-- {name}: one row per "), name
-    expected = [
-        "call_id",
-        "trace_id",
-        "source",
-        "conversation_id",
-        "conversation_source",
-        "turn_index",
-        "provider",
-        "surface",
-        "operation",
-        "request_model",
-        "response_model",
-        "started_at",
-        "duration_ms",
-        "first_chunk_ms",
-        "is_stream",
-        "status_code",
-        "error_type",
-        "finish_reasons",
-        "attempts",
-        "response_id",
-        "request_id",
-        "identifiers",
-        "input_tokens",
-        "output_tokens",
-        "cache_read_tokens",
-        "cache_write_tokens",
-        "cache_write_by_ttl",
-        "reasoning_tokens",
-        "service_tier",
-        "strategy",
-        "computed_cost_usd",
-        "billed_cost_usd",
-        "cost_usd",
-        "cost_source",
-        "raw_usage",
-        "raw_metadata",
-    ]
-    assert ledger.sql("select * from calls").columns[: len(expected)] == expected
+    assert ledger.sql("select * from calls").columns[: len(CONTRACT)] == CONTRACT
 
 
 def test_a_call_is_its_attempts(ledger_of: Any) -> None:
