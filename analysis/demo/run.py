@@ -70,11 +70,20 @@ def _check_sdks() -> None:
 
 @contextlib.contextmanager
 def _own_environment() -> Generator[None]:
-    """Hide the SDKs' environment variables: the user's addresses, headers and keys are no part of the demo."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_VARIABLES)}
+    """Hide the user's environment from the SDKs: their addresses, keys and headers, and any proxy."""
+    hidden = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_VARIABLES) or name.lower().endswith("_proxy")
+    }
+    for name in hidden:
+        del os.environ[name]
+    # An SDK may look for proxies, those of the system too, whatever its HTTP client was told of the environment.
+    os.environ["NO_PROXY"] = "*"
     try:
         yield
     finally:
+        del os.environ["NO_PROXY"]
         os.environ.update(hidden)
 
 
@@ -107,7 +116,6 @@ def _failure(error: Exception) -> str:
 def _openai(url: str) -> OpenAI:
     import openai  # noqa: PLC0415  not a dependency
 
-    # Loopback must not go through a proxy that the environment names.
     http = openai.DefaultHttpxClient(trust_env=False, timeout=_TIMEOUT_S)
     return openai.OpenAI(api_key=_KEY, base_url=f"{url}/v1", http_client=http, max_retries=2)
 
