@@ -1,0 +1,84 @@
+"""The recordings beside the tests, and their rows. Run as a script, it writes anew what is expected of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from turnledger.analysis.har import ImportReport, import_har
+from turnledger.exporters.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FOLDER = Path(__file__).parent / "recordings"
+FILES = sorted(FOLDER.glob("*.har.gz"))
+EXPECTED = FOLDER / "expected.json"
+COLUMNS = (
+    *("provider", "surface", "operation", "request_model", "response_model", "response_id", "previous_response_id"),
+    *("request_id", "conversation_id", "user_id", "status_code", "error_type", "is_stream", "finish_reasons"),
+    *("service_tier", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("cache_write_by_ttl", "usage_details", "usage_problems", "billed_cost_usd", "message_count", "identifiers"),
+)
+"""What an exchange says, whoever saw it; times and span ids are not of this kind."""
+_MAPS = ("cache_write_by_ttl", "usage_details", "identifiers")
+CREDENTIAL = "sk-planted-5b1f07c2d94e4a3f8c"
+_CREDENTIAL_HEADERS = ("Authorization", "x-api-key", "api-key", "x-goog-api-key", "Cookie", "Proxy-Authorization")
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a recording."""
+    return json.loads(gzip.decompress(path.read_bytes()))["log"]["entries"]
+
+
+def planted(path: Path, folder: Path) -> Path:
+    """Return a copy of a recording, of the same name, with a credential wherever clients put one."""
+    found = entries(path)
+    for entry in found:
+        entry["request"]["headers"] += [{"name": name, "value": f"Bearer {CREDENTIAL}"} for name in _CREDENTIAL_HEADERS]
+        entry["request"]["url"] += ("&" if "?" in entry["request"]["url"] else "?") + f"key={CREDENTIAL}"
+        entry["response"]["headers"].append({"name": "Set-Cookie", "value": f"session={CREDENTIAL}; path=/"})
+    copy = folder / path.name
+    copy.write_bytes(gzip.compress(json.dumps({"log": {"entries": found}}).encode(), 1))
+    return copy
+
+
+def imported(paths: Iterable[Path], folder: Path) -> tuple[list[ImportReport], dict[str, dict[str, Any]]]:
+    """Import recordings into a store at ``folder``; returns the reports, and the rows by their source."""
+    reports = import_har(list(paths), Store.at(folder))
+    files = sorted(folder.glob("spans/*/*.parquet"))
+    rows = (row for file in files for row in pq.ParquetFile(file).read().to_pylist())
+    return reports, {row["source"]: row for row in rows}
+
+
+def facts(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what is expected of a row, as plain JSON: columns with a value, maps as objects."""
+    found = {name: row[name] for name in COLUMNS if row[name] is not None and row[name] != []}
+    for name in _MAPS & found.keys():
+        found[name] = dict(sorted(dict(found[name]).items()))
+    return json.loads(json.dumps(found, default=str))
+
+
+def write_expected() -> None:
+    """Write what the recordings say now; the difference in git is what has changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        reports, rows = imported(FILES, Path(folder))
+    skipped = {report.path.name: dict(report.skipped) for report in reports if report.skipped}
+    lines = [f"{json.dumps(source)}: {json.dumps(facts(rows[source]))}" for source in sorted(rows, key=_place)]
+    text = f'{{"skipped": {json.dumps(skipped)},\n"rows": {{\n' + ",\n".join(lines) + "\n}}\n"
+    EXPECTED.write_text(text)
+    sys.stdout.write(f"{len(rows)} rows of {len(FILES)} recordings; look at the difference before it is committed\n")
+
+
+def _place(source: str) -> tuple[str, int]:
+    name, _, index = source.rpartition("#")
+    return name, int(index)
+
+
+if __name__ == "__main__":
+    write_expected()

@@ -1,0 +1,126 @@
+"""Real exchanges: what is read from them is what it was, imported or captured live, and nothing private is kept."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import recorded
+import turnledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Recorder
+
+EXPECTED: dict[str, Any] = json.loads(recorded.EXPECTED.read_text())
+_TRANSFER = {"content-encoding", "content-length", "transfer-encoding", "connection"}
+_WORDS = 4
+
+
+def texts(node: Any) -> Iterator[str]:
+    """Yield every text in a JSON document."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from texts(value)
+    elif isinstance(node, str):
+        yield node
+
+
+def prose(body: str | None) -> set[str]:
+    """Return what people or models wrote: texts of several words, in a JSON body or in the events of a stream."""
+    lines = (line.removeprefix("data:").strip() for line in (body or "").splitlines())
+    found: set[str] = set()
+    for document in (body or "", *lines):
+        try:
+            found.update(text for text in texts(json.loads(document)) if len(text.split()) >= _WORDS)
+        except ValueError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("path", recorded.FILES, ids=lambda path: path.name)
+def test_imported(path: Path, tmp_path: Path):
+    (report,), rows = recorded.imported([recorded.planted(path, tmp_path)], tmp_path / "store")
+    expected = {source: row for source, row in EXPECTED["rows"].items() if source.startswith(f"{path.name}#")}
+    assert {source: recorded.facts(row) for source, row in rows.items()} == expected
+    assert (report.taken, dict(report.skipped)) == (len(expected), EXPECTED["skipped"].get(path.name, {}))
+
+
+@pytest.mark.parametrize("path", recorded.FILES, ids=lambda path: path.name)
+def test_nothing_private_is_kept(path: Path, tmp_path: Path):
+    _, rows = recorded.imported([recorded.planted(path, tmp_path)], tmp_path / "store")
+    seen = 0
+    for index, entry in enumerate(recorded.entries(path)):
+        row = rows.get(f"{path.name}#{index}")
+        if row is None:
+            continue
+        kept = json.dumps(row, default=str, ensure_ascii=False)
+        assert recorded.CREDENTIAL not in kept
+        bodies = ((entry["request"].get("postData") or {}).get("text"), entry["response"]["content"].get("text"))
+        written = prose(bodies[0]) | prose(bodies[1])
+        assert [text for text in written if text in kept or json.dumps(text)[1:-1] in kept] == []
+        seen += len(written)
+    assert seen > len(rows)
+
+
+def replayed(entry: dict[str, Any]) -> None:
+    """Let a client ask what was asked, and be answered what was answered; nothing reaches a network."""
+    asked, answered = entry["request"], entry["response"]
+    headers = [(item["name"], item["value"]) for item in answered["headers"] if item["name"].lower() not in _TRANSFER]
+    content = (answered["content"].get("text") or "").encode()
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(answered["status"], headers=headers, stream=httpx.ByteStream(content))
+
+    body = (asked.get("postData") or {}).get("text")
+    own = [(item["name"], item["value"]) for item in asked["headers"] if item["name"].lower() not in _TRANSFER]
+    with (
+        httpx.Client(transport=httpx.MockTransport(answer)) as client,
+        client.stream(asked["method"], asked["url"], headers=own, content=(body or "").encode()) as response,
+    ):
+        assert response.read() == content
+
+
+@pytest.mark.parametrize("path", recorded.FILES, ids=lambda path: path.name)
+def test_live(path: Path, recorder: Recorder):
+    for index, entry in enumerate(recorded.entries(path)):
+        replayed(entry)
+        rows = recorder.rows()
+        expected = EXPECTED["rows"].get(f"{path.name}#{index}")
+        assert [recorded.facts(row) for row in rows] == ([expected] if expected else [])
+    turnledger.uninstrument()
+
+
+def test_expected_values_are_in_the_recording():
+    for path in recorded.FILES:
+        for index, entry in enumerate(recorded.entries(path)):
+            expected = EXPECTED["rows"].get(f"{path.name}#{index}", {})
+            # Once as it is and once decoded: bodies are JSON inside the JSON of the recording.
+            raw = json.dumps(entry, ensure_ascii=False)
+            raw += "".join(texts(entry))
+            for name, values in expected.get("identifiers", {}).items():
+                assert [value for value in values if value not in raw] == [], name
+            # Parts are reported as they are; totals may be sums.
+            parts = [expected.get(name) for name in ("cache_read_tokens", "reasoning_tokens")]
+            assert all(str(part) in raw for part in parts if part)
+
+
+def test_the_sample_is_broad():
+    rows = EXPECTED["rows"].values()
+    surfaces = {(row["provider"], row["surface"]) for row in rows}
+    assert len(recorded.FILES) >= 5
+    assert len(surfaces) >= 18
+    for provider in {row["provider"] for row in rows}:
+        own = [row for row in rows if row["provider"] == provider]
+        assert {row["is_stream"] for row in own} == {True, False}
+        assert any(row["status_code"] >= 400 and row["error_type"] for row in own)
+        assert any(row.get("cache_read_tokens") for row in own)
+        assert any(row.get("reasoning_tokens") for row in own)
+    assert sum(path.stat().st_size for path in recorded.FILES) < 150_000
