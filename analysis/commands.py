@@ -35,12 +35,12 @@ app: Final = typer.Typer(
 app.add_typer(import_command, name="import", help="Import recorded exchanges.")
 
 _CALL_COLUMNS: Final = (
-    *("started_at", "conversation_id", "provider", "response_model", "input_tokens", "cache_read_tokens"),
-    *("output_tokens", "cost_usd", "cost_source", "attempts", "status_code", "error_type"),
+    *("started_at", "conversation_id", "response_model", "input_tokens", "cache_read_tokens", "output_tokens"),
+    *("cost_usd", "attempts", "status_code", "error_type"),
 )
 _CONVERSATION_COLUMNS: Final = (
-    *("last_started_at", "conversation_id", "conversation_source", "models", "calls", "turns", "input_tokens"),
-    *("cache_read_tokens", "output_tokens", "cost_usd", "unpriced_calls", "failed_calls"),
+    *("last_started_at", "conversation_id", "models", "calls", "turns", "input_tokens", "cache_read_tokens"),
+    *("output_tokens", "cost_usd", "unpriced_calls"),
 )
 
 

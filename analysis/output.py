@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 import polars as pl
+from rich.box import Box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +31,11 @@ _UNPIPED_WIDTH: Final = 10_000
 """Columns of a table that goes into a file or a pipe: as many as it wants."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _MARKDOWN: Final = re.compile(r"([\\|`*<>\[\]]|\b_|_\b)")
+
+
+_RULED: Final = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+"""No lines but one under the header: ids can be copied, and columns keep two spaces between them."""
+_NARROWEST_TEXT: Final = 10
 
 
 class Format(StrEnum):
@@ -64,8 +71,8 @@ def write_frame(frame: pl.DataFrame, form: Format, output: Path | None = None) -
     if output is not None:
         _replace(output, _RENDERERS[form](frame))
     elif form is Format.TABLE:
-        console = Console() if sys.stdout.isatty() else Console(width=_UNPIPED_WIDTH)
-        console.print(table_of(frame))
+        room = Console().width if sys.stdout.isatty() else _UNPIPED_WIDTH
+        Console(width=_UNPIPED_WIDTH).print(table_of(frame, room), crop=False)
     elif form is Format.PARQUET and sys.stdout.isatty():
         raise ValueError("Parquet is no text: name a file with --output, or pipe it")
     else:
@@ -87,13 +94,32 @@ def _replace(output: Path, data: bytes) -> None:
         raise
 
 
-def table_of(frame: pl.DataFrame, title: str | None = None) -> Table:
-    """Return a frame as a Rich table; numbers to the right, unknown as a dash."""
-    table = Table(title=title, header_style="bold", title_justify="left")
-    for name, kind in frame.schema.items():
-        table.add_column(Text(printable(name)), justify="right" if kind.is_numeric() else "left", overflow="fold")
-    for row in frame.iter_rows():
-        table.add_row(*(Text(printable(cell_text(cell))) for cell in row))
+def table_of(frame: pl.DataFrame, room: int) -> Table:
+    """Return a frame as a Rich table; numbers to the right, unknown as a dash.
+
+    Args:
+        frame: the rows.
+        room: characters a line should have at most. Ids break to fit, figures never do: a table that still does not fit
+            is wider, so that no column is left out.
+    """
+    heads = [printable(name).replace("_", "\n") for name in frame.columns]
+    rows = [[printable(cell_text(cell)) for cell in row] for row in frame.iter_rows()]
+    widths = [
+        max(cell_len(line) for line in (*head.splitlines(), *(row[index] for row in rows)))
+        for index, head in enumerate(heads)
+    ]
+    texts = [index for index, kind in enumerate(frame.dtypes) if not (kind.is_numeric() or kind.is_temporal())]
+    while texts and sum(widths) + len(widths) + 1 > room:
+        longest = max(texts, key=lambda index: widths[index])
+        if widths[longest] <= _NARROWEST_TEXT:
+            break
+        widths[longest] -= 1
+    table = Table(header_style="bold", box=_RULED, pad_edge=False, padding=0)
+    for head, width, kind in zip(heads, widths, frame.dtypes, strict=True):
+        justify = "right" if kind.is_numeric() else "left"
+        table.add_column(Text(head), justify=justify, width=width, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -123,7 +149,7 @@ def printable_lines(text: str) -> str:
 def _render_table(frame: pl.DataFrame) -> bytes:
     console = Console(file=io.StringIO(), width=_UNPIPED_WIDTH)
     with console.capture() as captured:
-        console.print(table_of(frame))
+        console.print(table_of(frame, _UNPIPED_WIDTH))
     return captured.get().encode()
 
 

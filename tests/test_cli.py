@@ -270,6 +270,6 @@ def test_cells_for_people() -> None:
     )
     console = Console(width=40, file=io.StringIO())
     with console.capture() as shown:
-        console.print(table_of(pl.DataFrame({"[red]a": ["[link=x]y"]})))
+        console.print(table_of(pl.DataFrame({"[red]a": ["[link=x]y"]}), 40))
     assert "[link=x]y" in shown.get()
     assert "[red]a" in shown.get()

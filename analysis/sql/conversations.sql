@@ -2,11 +2,11 @@
 -- cost_usd sums the calls that have a cost; unpriced_calls says how many have none.
 select
     conversation_id,
-    any_value(conversation_source) as conversation_source,
+    min(conversation_source) as conversation_source,
     list(distinct provider order by provider) as providers,
     list(distinct coalesce(response_model, request_model) order by coalesce(response_model, request_model))
         filter (where coalesce(response_model, request_model) is not null) as models,
-    any_value(user_id) as user_id,
+    min(user_id) as user_id,
     count(*) as calls,
     max(turn_index) + 1 as turns,
     min(started_at) as started_at,
