@@ -1,7 +1,8 @@
 """The path language of provider documents: where in a JSON document a value stands.
 
-``a.b`` steps into objects, ``a[].b`` into every element of a list, ``*`` is any key. A usage expression sums paths
-(``a + b?``; ``?`` marks a part that may be missing) and lists alternatives (``a | b``; the first that applies).
+``a.b`` steps into objects, ``a[].b`` into every element of a list, ``a[kind=x].b`` into the elements (or the object)
+whose ``kind`` is ``x``; ``*`` is any key. A usage expression sums paths (``a + b?``; ``?`` marks a part that may be
+missing) and lists alternatives (``a | b``; the first that applies); a path through a list sums what it finds there.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Path = tuple[str, ...]
-"""Steps: a key, ``*`` for any key, ``[]`` for every element."""
+"""Steps: a key, ``*`` for any key, ``[]`` for every element, ``[key=value]`` for those that have this value."""
 
-_STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[\])*)")
+_STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[(?:\w+=[\w-]+)?\])*)")
+_ELEMENTS = re.compile(r"\[.*?\]")
 
 
 def parse(text: str) -> Path:
@@ -31,7 +33,7 @@ def parse(text: str) -> Path:
         if match is None:
             raise ValueError(f"{text!r} is not a path such as 'choices[].message.id'")
         steps.append(match[1])
-        steps.extend(["[]"] * (len(match[2]) // 2))
+        steps.extend(_ELEMENTS.findall(match[2]))
     return tuple(steps)
 
 
@@ -39,10 +41,9 @@ def find(node: Any, path: Path, start: int = 0) -> Iterator[Any]:
     """Yield every value at ``path`` in ``node``; nothing where the document has another shape."""
     for index in range(start, len(path)):
         step = path[index]
-        if step == "[]":
-            if isinstance(node, list):
-                for item in cast("list[Any]", node):
-                    yield from find(item, path, index + 1)
+        if step[0] == "[":
+            for item in _elements(node, step):
+                yield from find(item, path, index + 1)
             return
         if not isinstance(node, dict):
             return
@@ -55,6 +56,16 @@ def find(node: Any, path: Path, start: int = 0) -> Iterator[Any]:
             return
         node = fields[step]
     yield node
+
+
+def _elements(node: Any, step: str) -> Iterator[Any]:
+    key, filters, value = step[1:-1].partition("=")
+    if not filters:
+        yield from cast("list[Any]", node) if isinstance(node, list) else ()
+        return
+    for item in cast("list[Any]", node) if isinstance(node, list) else [node]:
+        if isinstance(item, dict) and cast("dict[str, Any]", item).get(key) == value:
+            yield cast("Any", item)
 
 
 def first(node: Any, path: Path) -> Any:
@@ -85,11 +96,16 @@ class Expression:
     def count(self, usage: dict[str, Any]) -> int | None:
         """Return the count, or None where the usage object does not say."""
         for terms in self.alternatives:
-            values = [(as_count(first(usage, path)), optional) for path, optional in terms]
+            values = [(_count(usage, path), optional) for path, optional in terms]
             present = [value for value, _ in values if value is not None]
             if present and all(optional or value is not None for value, optional in values):
-                return sum(present)
+                return as_count(sum(present))
         return None
+
+
+def _count(usage: dict[str, Any], path: Path) -> int | None:
+    counts = [count for value in find(usage, path) if (count := as_count(value)) is not None]
+    return sum(counts) if counts else None
 
 
 def as_count(value: Any) -> int | None:
