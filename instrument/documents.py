@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from . import frontmatter
 from .frontmatter import DocumentError, Table
@@ -54,11 +54,15 @@ class ProviderDocument:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The surface a request belongs to, and what its path holds (``{model}`` and the like)."""
+    """The surface a request belongs to, and what its path holds (``{model}`` and the like).
+
+    ``is_known_host`` is False where the path alone looks like a call: some server speaks this shape, or something else.
+    """
 
     document: ProviderDocument
     surface: Surface
     captures: Mapping[str, str]
+    is_known_host: bool = True
 
 
 class Registry:
@@ -77,6 +81,27 @@ class Registry:
             self._by_host[host.lower()] = self.documents[provider]
         self._wildcards = [(host[1:], document) for host, document in self._by_host.items() if host.startswith("*.")]
         self._cache: dict[tuple[str, str, str], Match | None] = {}
+        surfaces = [surface for document in self.documents.values() for surface in document.surfaces]
+        self._methods = frozenset(method for surface in surfaces for method in surface.methods)
+        self._tails = frozenset(surface.tail.encode() for surface in surfaces)
+
+    def named(self, name: str) -> ProviderDocument:
+        """Return the document of a provider, by its id or by its OpenTelemetry name.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        by_otel_name = {document.otel_name: document for document in self.documents.values()}
+        found = self.documents.get(name) or by_otel_name.get(name)
+        if found is None:
+            raise ValueError(f"no provider document {name!r}; known: {', '.join(sorted(self.documents))}")
+        return found
+
+    def may_match(self, method: str, path: bytes) -> bool:
+        """Tell by the method and a path's last word, in a fraction of a microsecond, whether ``match`` may find any."""
+        if method not in self._methods:
+            return False
+        return b"" in self._tails or path.rstrip(b"/").rpartition(b"/")[2].rpartition(b":")[2] in self._tails
 
     def match(self, method: str, netloc: str, path: str) -> Match | None:
         """Return the surface of a request, or None if it is none of any provider's.
@@ -98,19 +123,23 @@ class Registry:
         return found
 
     def _find(self, method: str, netloc: str, path: str) -> Match | None:
-        for document in self._of_host(netloc):
+        known, documents = self._of_host(netloc)
+        for document in documents:
             for surface in document.surfaces:
                 if method in surface.methods and (found := surface.path.fullmatch(path)):
-                    return Match(document, surface, found.groupdict())
+                    return Match(document, surface, found.groupdict(), known)
         return None
 
-    def _of_host(self, netloc: str) -> Iterable[ProviderDocument]:
+    def _of_host(self, netloc: str) -> tuple[bool, Sequence[ProviderDocument]]:
+        """Return whether the host is a document's, and whose surfaces count there."""
         host = netloc.rpartition(":")[0] if re.search(r":\d+$", netloc) else netloc
         exact = self._by_host.get(netloc) or self._by_host.get(host)
         if exact is not None:
-            return [exact]
+            return True, [exact]
         suffixed = [document for suffix, document in self._wildcards if host.endswith(suffix)]
-        return suffixed or [document for name, document in self._by_host.items() if name == ANY_HOST]
+        if suffixed:
+            return True, suffixed
+        return False, [document for name, document in self._by_host.items() if name == ANY_HOST]
 
 
 def load_documents(hosts: Mapping[str, str] | None = None) -> Registry:
@@ -146,15 +175,33 @@ def parse_documents(texts: Mapping[str, str]) -> tuple[ProviderDocument, ...]:
     """
     parts = {file.removesuffix(".md"): (file, *frontmatter.split(file, text)) for file, text in sorted(texts.items())}
     fronts = {stem: (file, front) for stem, (file, front, _) in parts.items()}
-    secrets = [
-        pattern
-        for file, front, _ in parts.values()
-        for pattern in Table(file, "content", front.get("content", {})).texts("secret_patterns")
-    ]
-    return tuple(_document(file, front, prose, fronts, secrets) for file, front, prose in parts.values())
+    secrets = [pattern for file, front, _ in parts.values() for pattern in _secret_patterns(file, front)]
+    documents = tuple(_document(file, front, prose, fronts, secrets) for file, front, prose in parts.values())
+    _refuse_shared_hosts(documents)
+    return documents
 
 
 Fronts = Mapping[str, tuple[str, dict[str, Any]]]
+
+
+def _secret_patterns(file: str, front: dict[str, Any]) -> tuple[str, ...]:
+    content = Table(file, "", front).table("content")
+    patterns = content.texts("secret_patterns")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise content.fail("secret_patterns", f"regular expressions ({error})") from error
+    return patterns
+
+
+def _refuse_shared_hosts(documents: Iterable[ProviderDocument]) -> None:
+    owners: dict[str, str] = {}
+    for document in documents:
+        for host in document.hosts:
+            owner = owners.setdefault(host.lower(), document.id)
+            if owner != document.id:
+                raise DocumentError(f"{document.id}.md", "hosts", f"a host of its own: {host} is in {owner}.md")
 
 
 def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secrets: list[str]) -> ProviderDocument:
@@ -163,11 +210,13 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
     identity = table.text("id")
     if f"{identity}.md" != file:
         raise table.fail("id", f"{file.removesuffix('.md')!r}, the name of the file")
-    rules = _content_rules(file, front, fronts, secrets)
-    surfaces = tuple(
-        compile_surface(identity, Table(file, item.where, _inherited(file, item.values, fronts, ())), rules)
-        for item in table.tables("surface")
-    )
+    written = table.tables("surface")
+    tables = [Table(file, item.where, _inherited(file, item.values, fronts, ())) for item in written]
+    rules = _content_rules(file.removesuffix(".md"), fronts, secrets)
+    surfaces = tuple(compile_surface(identity, item, rules) for item in tables)
+    for item, surface in zip(tables, surfaces, strict=True):
+        if [other.name for other in surfaces].count(surface.name) > 1:
+            raise item.fail("name", f"a name of its own: two surfaces are called {surface.name!r}")
     document = ProviderDocument(
         id=identity,
         name=table.text("name"),
@@ -182,22 +231,30 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
     return document
 
 
-def _content_rules(file: str, front: dict[str, Any], fronts: Fronts, secrets: list[str]) -> ContentRules:
-    """Join the document's content keys with those of every document its surfaces are like."""
-    related = {file.removesuffix(".md")} | {
-        str(like).partition("/")[0] for item in front.get("surface", []) if (like := item.get("like"))
-    }
+def _content_rules(stem: str, fronts: Fronts, secrets: list[str]) -> ContentRules:
+    """Join the document's content keys with those of every document its surfaces are like, however far."""
     merged: dict[str, list[str]] = {name: [] for name in _CONTENT}
-    for stem in sorted(related & fronts.keys()):
-        table = Table(fronts[stem][0], "content", fronts[stem][1].get("content", {}))
+    for related in _related(stem, fronts):
+        file, front = fronts[related]
+        table = Table(file, "", front).table("content")
         for name in _CONTENT:
             merged[name].extend(table.texts(name))
         table.finish()
-    try:
-        # Keys of one provider show up in another's headers and bodies: their look is a secret everywhere.
-        return ContentRules.build(merged["text_keys"], merged["opaque_keys"], merged["secret_keys"], secrets)
-    except re.error as error:
-        raise DocumentError(file, "content.secret_patterns", f"regular expressions ({error})") from error
+    # Keys of one provider show up in another's headers and bodies: their look is a secret everywhere.
+    return ContentRules.build(merged["text_keys"], merged["opaque_keys"], merged["secret_keys"], secrets)
+
+
+def _related(stem: str, fronts: Fronts) -> list[str]:
+    """Return the document and all it inherits from: what holds text there holds text here."""
+    found, left = {stem}, [stem]
+    while left:
+        file, front = fronts[left.pop()]
+        for surface in Table(file, "", front).tables("surface"):
+            base = str(surface.values.get("like", "")).partition("/")[0]
+            if base in fronts and base not in found:
+                found.add(base)
+                left.append(base)
+    return sorted(found)
 
 
 def _inherited(file: str, surface: Mapping[str, Any], fronts: Fronts, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -206,8 +263,8 @@ def _inherited(file: str, surface: Mapping[str, Any], fronts: Fronts, seen: tupl
     if like is None:
         return dict(surface)
     stem, _, name = str(like).partition("/")
-    candidates = cast("list[dict[str, Any]]", fronts[stem][1].get("surface", [])) if stem in fronts else []
-    base = next((item for item in candidates if item.get("name", "").strip() == name), None)
+    candidates = Table(fronts[stem][0], "", fronts[stem][1]).tables("surface") if stem in fronts else []
+    base = next((item.values for item in candidates if item.values.get("name") == name), None)
     if base is None or like in seen:
         raise DocumentError(file, "surface.like", f"'document/surface' of an existing surface, not {like!r}")
     merged = _inherited(fronts[stem][0], base, fronts, (*seen, str(like)))
@@ -220,13 +277,13 @@ def _inherited(file: str, surface: Mapping[str, Any], fronts: Fronts, seen: tupl
 def get_provider_capabilities(provider: str) -> dict[str, Any]:
     """Return what a provider's document says of it: state, SDK sessions, surfaces, identifiers, metadata fields.
 
+    Args:
+        provider: id of the provider's document, or its OpenTelemetry name.
+
     Raises:
         ValueError: if there is no document of that name.
     """
-    documents = load_documents().documents
-    if provider not in documents:
-        raise ValueError(f"no provider document {provider!r}; known: {', '.join(sorted(documents))}")
-    document = documents[provider]
+    document = load_documents().named(provider)
     facts = {key: document.front[key] for key in _FACTS if key in document.front}
     return {
         "id": document.id,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .exchange import Exchange
-    from .surfaces import Location, MessageRules, StreamRules
+    from .surfaces import Location, MessageRules, StreamRules, Surface
 
 HTTP_ERROR: Final = 400
 STREAM_CLOSED_EARLY: Final = "stream_closed_early"
@@ -61,7 +61,7 @@ class Reading:
         self.exchange, self.surface, self.captures = exchange, match.surface, match.captures
         self.rules: ContentRules = match.surface.rules
         self.body: Body = decode_body(exchange.response_body)
-        self.request: Any = decode_request(exchange.request_body)
+        self.request: Any = decode_request(exchange.request_body or b"")
         self.documents: tuple[Any, ...] = tuple(_unwrapped(self.body.documents, match.surface.stream))
         self.url = urlsplit(exchange.url)
 
@@ -92,6 +92,11 @@ class Reading:
         if source == "response.body":
             for document in self.documents:
                 yield from (value for value in find(document, path) if value is not None)
+        elif source == "response.last":
+            for document in reversed(self.documents):
+                if settled := [value for value in find(document, path) if value is not None]:
+                    yield from settled
+                    return
         elif source == "request.body":
             yield from (value for value in find(self.request, path) if value is not None)
         elif source == "response.header":
@@ -123,10 +128,11 @@ def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
     """Return the facts of an exchange of a known surface, or None if its request is not of that shape after all."""
     reading = Reading(exchange, match)
     surface = match.surface
-    if any(next(iter(reading.values([needed])), None) is None for needed in surface.requires):
-        return None
     usage = read_usage(reading.documents, surface.usage)
+    if not _is_call(reading, match, usage):
+        return None
     new_request, messages = without_earlier_messages(reading.request, surface.messages)
+    reading.request = new_request  # what earlier calls sent stands in their records: storage must not be quadratic
     return CallFacts(
         exchange=exchange,
         provider=match.document.id,
@@ -146,7 +152,7 @@ def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
         error_type=_error_type(reading),
         created_at=_created_at(reading),
         is_stream=_is_stream(reading),
-        identifiers=_identifiers(reading, new_request),
+        identifiers=_identifiers(reading),
         usage=usage,
         # Usage comes off the wire like all else: numbers and enum values stay as they were, prose does not.
         raw_usage=skeleton(usage.raw, surface.rules),
@@ -156,13 +162,24 @@ def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
     )
 
 
-def _identifiers(reading: Reading, new_request: Any) -> dict[str, list[str]]:
+def _is_call(reading: Reading, match: Match, usage: Usage) -> bool:
+    """Tell whether the exchange is of the surface's shape: its path alone may be another application's too."""
+    needed = reading.surface.requires
+    if reading.exchange.request_body is None:
+        # What the request lacks cannot be told: a known host is believed, any other has to answer like a provider.
+        if needed and not match.is_known_host and (usage.raw is None or reading.first_text("response_id") is None):
+            return False
+        needed = tuple(location for location in needed if location.source != "request.body")
+    return all(next(reading.values([location]), None) is not None for location in needed)
+
+
+def _identifiers(reading: Reading) -> dict[str, list[str]]:
     named: ids.Identifiers = {}
     for name, locations in reading.surface.identifiers.items():
         ids.add(named, name, reading.values(locations), reading.rules)
     found = [
         *ids.sweep(reading.body.documents, "response", reading.rules),
-        *ids.sweep([new_request], "request", reading.rules),
+        *ids.sweep([reading.request], "request", reading.rules),
         *ids.sweep_headers(reading.exchange.response_headers, "response.header"),
         *ids.sweep_headers(reading.exchange.request_headers, "request.header"),
     ]
@@ -232,24 +249,26 @@ def extract_all_identifiers(response: Any, provider: str) -> dict[str, list[str]
 
     Args:
         response: an SDK's response object, a dict, JSON text or bytes.
-        provider: id of the provider's document, such as the file's stem.
+        provider: id of the provider's document (the file's stem), or its OpenTelemetry name.
 
     Raises:
         ValueError: if there is no document of that name or the response is not readable.
     """
-    document = _response_document(response)
-    best: dict[str, list[str]] = {}
-    surfaces = _document(provider).surfaces
-    for surface in surfaces:
-        named: ids.Identifiers = {}
-        for name, locations in surface.identifiers.items():
-            for location in locations:
-                if location.source == "response.body":
-                    ids.add(named, name, (v for v in find(document, location.path) if v is not None), surface.rules)
-        found = {**named, **ids.undocumented(ids.sweep([document], "response", surface.rules), named, surface.rules)}
-        if sum(ids.UNDOCUMENTED not in name for name in found) > sum(ids.UNDOCUMENTED not in name for name in best):
-            best = found
-    return best or {name: [value] for name, value in ids.sweep([document], "response", surfaces[0].rules)}
+    document, surfaces = _response_document(response), load_documents().named(provider).surfaces
+    # Which surface answered is not known here: it is the one that can name most of what is there.
+    found = max((_named(document, surface) for surface in surfaces), key=len)
+    rules = surfaces[0].rules
+    # SDKs keep the request's id beside the body, under a name that is public despite its underscore.
+    ids.add(found, "request_id", [getattr(response, "_request_id", None)], rules)
+    return {**found, **ids.undocumented(ids.sweep([document], "response", rules), found, rules)}
+
+
+def _named(document: Any, surface: Surface) -> ids.Identifiers:
+    named: ids.Identifiers = {}
+    for name, locations in surface.identifiers.items():
+        paths = [location.path for location in locations if location.source in ("response.body", "response.last")]
+        ids.add(named, name, (value for path in paths for value in find(document, path)), surface.rules)
+    return named
 
 
 def extract_all_metadata(response: Any, provider: str) -> dict[str, Any]:
@@ -257,27 +276,20 @@ def extract_all_metadata(response: Any, provider: str) -> dict[str, Any]:
 
     Args:
         response: an SDK's response object, a dict, JSON text or bytes.
-        provider: id of the provider's document.
+        provider: id of the provider's document (the file's stem), or its OpenTelemetry name.
 
     Raises:
         ValueError: if there is no document of that name or the response is not readable.
     """
-    return skeleton(_response_document(response), _document(provider).surfaces[0].rules)
-
-
-def _document(provider: str) -> Any:
-    documents = load_documents().documents
-    if provider not in documents:
-        raise ValueError(f"no provider document {provider!r}; known: {', '.join(sorted(documents))}")
-    return documents[provider]
+    return skeleton(_response_document(response), load_documents().named(provider).surfaces[0].rules)
 
 
 def _response_document(response: Any) -> dict[str, Any]:
-    for method in ("model_dump", "to_dict", "dict"):
-        dump = getattr(response, method, None)
-        if callable(dump):
-            response = dump()
-            break
+    dump = getattr(response, "model_dump", None) or getattr(response, "to_dict", None)
+    if callable(dump):
+        # The names of the wire, not of Python: they are what the documents speak of.
+        wire = {"by_alias": True, "exclude_unset": True, "mode": "json"} if hasattr(response, "model_dump") else {}
+        response = dump(**wire)
     if isinstance(response, str | bytes):
         response = decode_request(response.encode() if isinstance(response, str) else response)
     if not isinstance(response, dict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from . import paths
@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from .redact import ContentRules
 
-SOURCES: Final = ("request.body", "response.body", "request.header", "response.header", "url", "url.query")
+SOURCES: Final = (
+    "request.body",
+    "response.body",
+    "response.last",  # of a stream's events only the last that has a value there: what it settled on
+    "request.header",
+    "response.header",
+    "url",
+    "url.query",
+)
 FIELDS: Final = (
     "request_model",
     "response_model",
@@ -99,6 +107,7 @@ class Surface:
     operation: str
     methods: frozenset[str]
     path: re.Pattern[str]
+    tail: str
     requires: tuple[Location, ...]
     fields: Mapping[str, tuple[Location, ...]]
     identifiers: Mapping[str, tuple[Location, ...]]
@@ -123,6 +132,7 @@ def compile_surface(provider: str, table: Table, rules: ContentRules) -> Surface
         operation=table.text("operation"),
         methods=frozenset(table.texts("method", ("POST",))),
         path=table.parsed("path", path_pattern, table.text("path"), "a path such as /v1/models/{model}:run"),
+        tail=path_tail(table.text("path")),
         requires=tuple(_location(table, "requires", text) for text in table.texts("requires")),
         fields=fields,
         identifiers=_locations(table.table("identifiers")),
@@ -140,13 +150,22 @@ def path_pattern(text: str) -> re.Pattern[str]:
     """Return the pattern of a URL path: ``{name}`` captures one segment, a leading ``**`` is any prefix.
 
     Raises:
-        ValueError: if it does not begin with ``/`` or ``**``.
+        ValueError: if it does not begin with ``/`` or ``**``, or names a segment twice.
     """
     if not text.startswith(("/", "**")):
         raise ValueError("it does not begin with '/' or '**'")
     prefix, body = (r".*", text[2:]) if text.startswith("**") else ("", text)
     escaped = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", re.escape(body))
-    return re.compile(f"{prefix}{escaped}/?")
+    try:
+        return re.compile(f"{prefix}{escaped}/?")
+    except re.error as error:
+        raise ValueError(str(error)) from error
+
+
+def path_tail(text: str) -> str:
+    """Return the word that every path of this shape ends with (after the last ``/`` or ``:``), empty if there is none."""
+    tail = re.split(r"[/:]", text.rstrip("/"))[-1]
+    return "" if "{" in tail or "*" in tail else tail
 
 
 def _location(table: Table, name: str, text: str) -> Location:
@@ -172,6 +191,16 @@ def _expressions(table: Table) -> dict[str, Expression]:
     }
 
 
+def _number(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise ValueError(f"{text!r} is not a number")
+    return number
+
+
 def _usage(table: Table) -> UsageRules:
     merge = table.text("merge", "update")
     if merge not in ("update", "last"):
@@ -179,7 +208,7 @@ def _usage(table: Table) -> UsageRules:
     counts = Table(table.file, table.where, {name: table.values[name] for name in COUNTS if name in table.values})
     table.note(*COUNTS)
     beside, billed = _paths(table, "reasoning_beside_output_if_total"), _paths(table, "billed_cost")
-    unit = table.parsed("billed_cost_unit_usd", Decimal, table.text("billed_cost_unit_usd", "1"), "a number in quotes")
+    unit = table.parsed("billed_cost_unit_usd", _number, table.text("billed_cost_unit_usd", "1"), "a number in quotes")
     rules = UsageRules(
         at=_paths(table, "at"),
         merge=merge,
