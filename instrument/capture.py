@@ -1,137 +1,96 @@
 """One HTTP attempt in flight: the one lifecycle that sync, async and streamed calls of every client share.
 
-``begin`` → (``first chunk``, ``chunk`` ...) → ``finish``. On the application's thread only references and times are
-taken; ``finish`` hands the capture to the background worker, once, whatever happens.
+``Capture(...)`` → ``enter`` → (``respond`` | ``fail``) → ``leave`` → (``chunk`` ...) → ``finish``. On the
+application's thread only references and times are taken; ``finish`` hands the capture to the background worker, once,
+whatever happens.
 """
 
 from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.trace import set_span_in_context
 
-from . import context, health
+from . import attempts, context, health
+from .attempts import Key, Place, RawHeaders
 from .exchange import Exchange
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from .documents import Match
     from .runtime import Runtime
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a body kept for extraction; what comes after is counted as cut."""
 
-_RETRY_WINDOW_NS: Final = 600 * 10**9
-"""A same request this long after a failed one is its next attempt, not a new call."""
-
-_RETRYABLE: Final = frozenset({408, 409, 425, 429})
-
-RawHeaders = Iterable[tuple[bytes, bytes]]
-Key = tuple[str, int, str | None]
-"""What two attempts of one call share: URL, body, conversation."""
+_in_flight: contextvars.ContextVar[Any] = contextvars.ContextVar("turnledger_in_flight", default=None)
 
 
-class Attempts:
-    """A failed attempt that may be followed by another of the same call, in the same thread or task."""
+class Sent(NamedTuple):
+    """A request as the client has it; ``url`` becomes text on the worker, ``body`` is None where it is a stream."""
 
-    __slots__ = ("call_id", "count", "key", "when_ns")
-
-    def __init__(self, key: Key, call_id: str, count: int, when_ns: int) -> None:
-        self.key, self.call_id, self.count, self.when_ns = key, call_id, count, when_ns
-
-
-_failed: contextvars.ContextVar[Attempts | None] = contextvars.ContextVar("turnledger_failed_attempt", default=None)
-_in_flight: contextvars.ContextVar[str | None] = contextvars.ContextVar("turnledger_in_flight", default=None)
+    method: str
+    url: object
+    headers: RawHeaders
+    body: bytes | None
 
 
 class Capture:
     """References and times of one HTTP attempt, until the worker makes an Exchange of them."""
 
-    __slots__ = (
-        "_token",
-        "attempt_index",
-        "body",
-        "call_id",
-        "chunks",
-        "closed_early",
-        "conversation",
-        "cut",
-        "decode",
-        "ended_ns",
-        "error_type",
-        "finished",
-        "first_chunk_ns",
-        "match",
-        "method",
-        "request_body",
-        "request_headers",
-        "response_headers",
-        "runtime",
-        "size",
-        "span",
-        "started_clock",
-        "started_ns",
-        "status_code",
-        "url",
-    )
+    # Defaults stand on the class: most captures never set most of them.
+    status_code: int | None = None
+    response_headers: RawHeaders = ()
+    body: bytes | None = None
+    size = 0
+    cut = False
+    decode: Callable[[bytes], bytes] | None = None
+    error_type: str | None = None
+    closed_early = False
+    finished = False
+    failed_step: str | None = None
+    first_chunk_ns: int | None = None
+    ended_ns: int | None = None
+    _token: Any = None
 
-    def __init__(  # noqa: PLR0913  the parts of a request
-        self,
-        runtime: Runtime,
-        match: Match,
-        method: str,
-        url: str,
-        headers: RawHeaders,
-        body: bytes,
-    ) -> None:
-        self.runtime, self.match = runtime, match
-        self.method, self.url, self.request_headers, self.request_body = method, url, headers, body
+    def __init__(self, runtime: Runtime, match: Match, sent: Sent) -> None:
+        self.runtime, self.match, self.sent = runtime, match, sent
         self.conversation = context.current()
-        self.status_code: int | None = None
-        self.response_headers: RawHeaders = ()
-        self.body: bytes | None = None
+        if self.conversation is not None:
+            self.conversation.mark_exchange()
         self.chunks: list[bytes] = []
-        self.size = 0
-        self.cut = False
-        self.decode: Callable[[bytes], bytes] | None = None
-        self.error_type: str | None = None
-        self.closed_early = False
-        self.finished = False
-        self.first_chunk_ns: int | None = None
-        self.ended_ns: int | None = None
-        self._token: Any = None
+        self.parent = otel_context.get_current()
         self.started_ns = time.time_ns()
         self.started_clock = time.perf_counter_ns()
-        self.span: Span = runtime.tracer.start_span("call", kind=SpanKind.CLIENT, start_time=self.started_ns)
-        self.call_id, self.attempt_index = self._place_in_call()
-
-    def _place_in_call(self) -> tuple[str, int]:
-        """Return the call's id and this attempt's index: 0, or the next one after a failed try of the same request."""
-        before = _failed.get()
-        if before is not None and before.key == self._key() and self.started_clock - before.when_ns < _RETRY_WINDOW_NS:
-            return before.call_id, before.count
-        return format(self.span.get_span_context().span_id, "016x"), 0
+        self.span, self.span_id = runtime.begin_span(self.parent, self.started_ns)
+        self.place = (
+            attempts.place(self._key(), sent.headers, self.span_id) if attempts.any_failed() else Place(self.span_id, 0)
+        )
 
     def _key(self) -> Key:
+        body = self.sent.body
         # The same request in another conversation is a call of its own, not a retry.
-        return self.url, hash(self.request_body), self.conversation.id if self.conversation else None
+        conversation = self.conversation.id if self.conversation else None
+        return Key(str(self.sent.url), None if body is None else hash(body), conversation)
 
     def enter(self) -> None:
         """Mark the request as in flight; make its span the parent of HTTP spans where these are wanted."""
-        flight = _in_flight.set(self.url)
-        span = otel_context.attach(set_span_in_context(self.span)) if self.runtime.nests_spans else None
-        self._token = (flight, span)
+        span = otel_context.attach(set_span_in_context(self.span)) if self.span is not None else None
+        self._token = (_in_flight.set(self.sent.url), span)
 
     def leave(self) -> None:
         """Undo ``enter`` in the same thread or task."""
+        if self._token is None:
+            return
         flight, span = self._token
+        self._token = None
+        _in_flight.reset(flight)
         if span is not None:
             otel_context.detach(span)
-        _in_flight.reset(flight)
-        self._token = None
 
     def now_ns(self) -> int:
         """Return the time since the start by a clock that never goes back, as Unix nanoseconds."""
@@ -140,19 +99,19 @@ class Capture:
     def respond(self, status_code: int, headers: RawHeaders) -> None:
         """Take the response's head, and remember a failed try for the one that may follow."""
         self.status_code, self.response_headers = status_code, headers
-        self._remember(failed=status_code in _RETRYABLE or status_code >= 500)  # noqa: PLR2004  server errors
+        if attempts.is_retryable(status_code):
+            attempts.failed(self._key(), self.sent.headers, self.place, headers)
+        else:
+            attempts.succeeded()
 
     def fail(self, error: BaseException) -> None:
         """Take the exception that ended the request, and hand over."""
         self.error_type = type(error).__name__
-        self._remember(failed=isinstance(error, Exception))
+        if isinstance(error, Exception):
+            attempts.failed(self._key(), self.sent.headers, self.place, self.response_headers)
+        else:
+            attempts.succeeded()  # cancelled: nobody tries again
         self.finish()
-
-    def _remember(self, *, failed: bool) -> None:
-        if failed:
-            _failed.set(Attempts(self._key(), self.call_id, self.attempt_index + 1, time.perf_counter_ns()))
-        elif _failed.get() is not None:
-            _failed.set(None)
 
     def chunk(self, data: bytes) -> None:
         """Take one chunk of a stream as it passes."""
@@ -166,8 +125,16 @@ class Capture:
 
     def finish(self) -> None:
         """Hand the capture to the worker; only the first call does anything."""
-        if self.finished:
-            return
+        if not self.finished:
+            self._hand_over()
+
+    def abandon(self, step: str) -> None:
+        """Hand over what is there after a failure of ours at ``step``: no attempt is ever without its row."""
+        if not self.finished:
+            self.failed_step = step
+            self._hand_over()
+
+    def _hand_over(self) -> None:
         self.finished = True
         self.ended_ns = self.now_ns()
         self.runtime.worker.submit(self)
@@ -182,11 +149,12 @@ class Capture:
             except Exception as error:  # noqa: BLE001  a stream cut inside its compression
                 health.failed("capture.decode", error)
                 body = b""
+        sent = self.sent
         return Exchange.build(
-            method=self.method,
-            url=self.url,
-            request_headers=_texts(self.request_headers),
-            request_body=self.request_body[:MAX_BODY],
+            method=sent.method,
+            url=str(sent.url),
+            request_headers=_texts(sent.headers),
+            request_body=None if sent.body is None else sent.body[:MAX_BODY],
             status_code=self.status_code,
             response_headers=_texts(self.response_headers),
             response_body=body[:MAX_BODY],
@@ -195,13 +163,14 @@ class Capture:
             first_chunk_ns=self.first_chunk_ns,
             error_type=self.error_type,
             closed_early=self.closed_early,
-            body_cut=self.cut or len(body) > MAX_BODY or len(self.request_body) > MAX_BODY,
+            body_cut=self.cut or len(body) > MAX_BODY or len(sent.body or b"") > MAX_BODY,
         )
 
 
-def in_flight(url: str) -> bool:
+def in_flight(url: object) -> bool:
     """Tell whether this very request is being captured further up: a client that wraps a client is one attempt."""
-    return _in_flight.get() == url
+    captured = _in_flight.get()
+    return captured is not None and str(captured) == str(url)
 
 
 def _texts(headers: RawHeaders) -> Iterable[tuple[str, str]]:

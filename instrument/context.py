@@ -18,6 +18,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Watch:
+    """Whether an exchange was seen inside an observed function, or inside one that it called."""
+
+    __slots__ = ("outer", "seen")
+
+    def __init__(self, outer: Watch | None) -> None:
+        self.outer, self.seen = outer, False
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What the application has said of the calls made now; None is not said."""
@@ -26,6 +35,14 @@ class Conversation:
     user: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     observation: str | None = None
+    watch: Watch | None = field(default=None, compare=False)
+
+    def mark_exchange(self) -> None:
+        """Tell the observed functions around here that an exchange was seen inside them."""
+        watch = self.watch
+        while watch is not None:
+            watch.seen = True
+            watch = watch.outer
 
 
 _current: contextvars.ContextVar[Conversation | None] = contextvars.ContextVar("turnledger_conversation", default=None)
@@ -42,7 +59,7 @@ def nested(
     tags: Mapping[str, object] | None,
     observation: str | None = None,
 ) -> Conversation:
-    """Return a conversation that inherits from the one set here what is not given."""
+    """Return a conversation that inherits from the one set here what is not given; an observed function watches."""
     outer = _current.get() or Conversation()
     own = {str(key): str(value) for key, value in (tags or {}).items()}
     return Conversation(
@@ -50,6 +67,7 @@ def nested(
         user if user is not None else outer.user,
         {**outer.tags, **own} if own else outer.tags,
         observation or outer.observation,
+        Watch(outer.watch) if observation else outer.watch,
     )
 
 

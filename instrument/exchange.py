@@ -48,12 +48,15 @@ def clean_url(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One HTTP attempt. Bodies are decoded bytes (no content encoding); times are Unix nanoseconds, None if unknown."""
+    """One HTTP attempt. Bodies are decoded bytes (no content encoding); times are Unix nanoseconds, None if unknown.
+
+    ``request_body`` is None where it could not be read: the client sent it as a stream of the application's.
+    """
 
     method: str
     url: str
     request_headers: Headers
-    request_body: bytes
+    request_body: bytes | None
     status_code: int | None
     response_headers: Headers
     response_body: bytes
@@ -71,7 +74,7 @@ class Exchange:
         method: str,
         url: str,
         request_headers: Iterable[tuple[str, str]] = (),
-        request_body: bytes = b"",
+        request_body: bytes | None = b"",
         status_code: int | None = None,
         response_headers: Iterable[tuple[str, str]] = (),
         response_body: bytes = b"",

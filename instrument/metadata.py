@@ -32,6 +32,8 @@ def raw_metadata(exchange: Exchange, request: Any, body: Body, rules: ContentRul
         "response": _stream(body, rules) if body.is_stream else skeleton(next(iter(body.documents), None), rules),
         "response_headers": _headers(exchange.response_headers, rules),
     }
+    if exchange.request_body is None:
+        record["request_unread"] = True
     if body.malformed:
         record["malformed_events"] = body.malformed
     if exchange.body_cut:

@@ -7,6 +7,7 @@ lists) the whole subtree is replaced by its size; secrets are replaced entirely,
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -156,4 +157,8 @@ def _size(node: Any) -> str:
     try:
         return f"<{len(orjson.dumps(node))} bytes>"
     except (orjson.JSONEncodeError, RecursionError):
+        pass
+    try:
+        return f"<{len(json.dumps(node, separators=(',', ':')))} bytes>"  # numbers beyond 64 bits
+    except (ValueError, RecursionError):
         return "<nested too deeply>"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import threading
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 
 from . import attributes as keys
-from . import health, spans
+from . import health
 from .capture import Capture
 from .documents import load_documents
-from .facts import extract_matched
+from .recording import Described, Frame, describe_capture, ended_span, status_of
 from .seams import install, remove
 from .worker import Worker
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
     from opentelemetry.sdk.trace.export import SpanExporter
 
 FLUSH_INTERVAL_S: Final = 5.0
@@ -42,7 +43,7 @@ class _ToWorker(SpanProcessor):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         """Do nothing: a span is recorded when it ends."""
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -68,11 +69,13 @@ class Runtime:
         self.registry = load_documents(hosts)
         self.exporter = exporter
         self.capture_content = capture_content
-        self.nests_spans = http_spans or tracer_provider is not None
+        # Only where other spans nest under ours, or another pipeline owns them, must a span live while its call does:
+        # on the application's thread nothing is cheaper than no span.
+        self._live_spans = http_spans or tracer_provider is not None
         self.worker = Worker(self._handle, self._export, FLUSH_INTERVAL_S)
         self.provider = tracer_provider or self._own_provider()
         self.tracer = self.provider.get_tracer(keys.SCOPE)
-        self.installed = False
+        self._resource: Resource = getattr(self.provider, "resource", None) or Resource.create()
 
     def _own_provider(self) -> TracerProvider:
         # Limits of the application's environment would cut raw metadata in the middle: the books have none.
@@ -92,32 +95,31 @@ class Runtime:
         else:
             self.worker.collect(item)
 
+    def begin_span(self, parent: Context, started_ns: int) -> tuple[Span | None, int]:
+        """Return the span of a call that begins now, None where it is made when the call has ended, and its id."""
+        if not self._live_spans:
+            return None, random.getrandbits(64) or 1
+        span = self.tracer.start_span("call", context=parent, kind=SpanKind.CLIENT, start_time=started_ns)
+        return span, span.get_span_context().span_id
+
     def _record(self, capture: Capture) -> None:
-        """Turn one capture into its span and end it, also where extraction fails."""
-        span = capture.span
-        try:
-            span.set_attribute(keys.CALL_ID, capture.call_id)
-            span.set_attribute(keys.ATTEMPT_INDEX, capture.attempt_index)
-            facts = extract_matched(capture.exchange(), capture.match)
-            if facts is None:
-                health.count("extract.not_a_call")
+        described = describe_capture(capture, content=self.capture_content)
+        if described is None:
+            health.count("extract.not_a_call")
+            if capture.span is None:
                 return
-            span.update_name(spans.span_name(facts))
-            span.set_attributes(spans.call_attributes(facts))
-            span.set_attributes(spans.conversation_attributes(facts, capture.conversation))
-            if self.capture_content:
-                span.set_attributes(spans.content_attributes(facts))
-            if facts.error_type:
-                span.set_status(Status(StatusCode.ERROR))
-        except Exception as error:  # noqa: BLE001  what was seen so far is still a row
-            health.failed("extract", error)
-            span.set_attribute(keys.PROVIDER, capture.match.document.id)
-            span.set_attribute(keys.SURFACE, capture.match.surface.name)
-            span.set_attribute(keys.OPERATION_NAME, capture.match.surface.operation)
-            span.set_attribute(keys.ERROR_TYPE, "turnledger.extract")
-            span.end(capture.ended_ns)
-        else:
-            span.end(capture.ended_ns)
+            described = Described(f"HTTP {capture.sent.method}", {})  # others have it for their parent
+        frame = Frame(capture.span_id, capture.parent, capture.started_ns, capture.ended_ns)
+        self._emit(described, frame, capture.span)
+
+    def _emit(self, described: Described, frame: Frame, span: Span | None) -> None:
+        if span is None:
+            self.worker.collect(ended_span(described, frame, self._resource))
+            return
+        span.update_name(described.name)
+        span.set_attributes(described.attributes)
+        span.set_status(status_of(described.attributes))
+        span.end(frame.ended_ns)
 
     def _export(self, batch: Sequence[ReadableSpan]) -> None:
         if self.exporter is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
 
 def as_json(value: Any) -> str:
-    """Return JSON text; whole numbers beyond 64 bits and other oddities off the wire become text."""
+    """Return JSON text; what JSON has no form for becomes text."""
     try:
         return orjson.dumps(value, default=str).decode()
     except (orjson.JSONEncodeError, RecursionError):
+        pass
+    try:
+        # Numbers beyond 64 bits and lone surrogates, which the fast encoder refuses.
+        return json.dumps(value, default=str)
+    except (ValueError, TypeError, RecursionError):
         return orjson.dumps({"unreadable": type(value).__name__}).decode()
 
 
@@ -87,7 +93,7 @@ def content_attributes(facts: CallFacts) -> dict[str, AttributeValue]:
     """Return request and response as they were, for those who asked for content."""
     exchange = facts.exchange
     content: Mapping[str, Any] = {
-        "request": decode_request(exchange.request_body),
+        "request": decode_request(exchange.request_body or b""),
         "response": exchange.response_body.decode("utf-8", "replace"),
     }
     return {keys.CONTENT: as_json(content)}

@@ -163,7 +163,7 @@ def path_pattern(text: str) -> re.Pattern[str]:
 
 
 def path_tail(text: str) -> str:
-    """Return the word that every path of this shape ends with (after the last ``/`` or ``:``), empty if there is none."""
+    """Return the word that paths of this shape end with (after the last ``/`` or ``:``), empty if they share none."""
     tail = re.split(r"[/:]", text.rstrip("/"))[-1]
     return "" if "{" in tail or "*" in tail else tail
 

@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 import turnledger
 from hypothesis import HealthCheck, given, settings
@@ -231,7 +232,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_failing_extraction(library: Any, recorder: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(sys.modules["turnledger.instrument.runtime"], "extract_matched", failing)
+    monkeypatch.setattr(sys.modules["turnledger.instrument.recording"], "extract_matched", failing)
     twice(library)
     assert [row["error_type"] for row in recorder.rows()] == ["turnledger.extract"] * 2
     assert health.snapshot() == {"extract": 2}
@@ -252,17 +253,26 @@ def test_failing_capture(
 ):
     monkeypatch.setattr(f"turnledger.instrument.capture.Capture.{step}", failing)
     twice(library)
-    recorder.rows()
-    assert health.snapshot()[f"httpx.{step}"] >= 2
+    rows = recorder.rows()
+    assert health.snapshot()[f"httpx.{step}"] == 2
     assert all("not affected" in message for message in logged(caplog))
+    # The failure is ours: the call has its row all the same, and the row says that something is missing.
+    assert len({row["call_id"] for row in rows}) == len(rows) == 2
+    for row in rows:
+        assert (row["provider"], row["surface"], row["request_model"]) == ("openai", "chat.completions", "gpt-5-mini")
+        lost = step != "enter"
+        assert row["error_type"] == (f"turnledger.{step}" if lost else None)
+        assert row["attributes"] == (f'{{"turnledger.failed_step":"{step}"}}' if lost else None)
+        assert row["response_id"] == (None if step == "respond" else CHAT["id"])
 
 
 def test_failing_tee(library: Any, recorder: Recorder, monkeypatch: Any):
     monkeypatch.setattr("turnledger.instrument.capture.Capture.chunk", failing)
     twice(library)
     assert asyncio.run(aread(library, CHAT_STREAM)) == CHAT_STREAM
-    recorder.rows()
+    rows = recorder.rows()
     assert health.snapshot()["httpx.chunk"] == 3 * len(CHAT_STREAM)
+    assert [orjson.loads(row["raw_metadata"])["body_cut"] for row in rows] == [True] * 3
 
 
 def test_failing_exporter(library: Any, recorder: Recorder, monkeypatch: Any, caplog: pytest.LogCaptureFixture):

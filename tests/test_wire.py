@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turnledger.instrument.documents import load_documents
+from turnledger.instrument.redact import skeleton
+from turnledger.instrument.spans import as_json
 from turnledger.instrument.wire import decode_body, decode_request, loads
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -99,8 +104,24 @@ def test_the_last_event_needs_no_empty_line():
     assert decode_body(b'data: {"a": 1}').documents == ({"a": 1},)
 
 
-def test_odd_json_is_read():
-    assert loads(b'{"a": 123456789012345678901234567890}')["a"] == pytest.approx(1.2345678901234568e29)
+@given(st.integers(-(2**200), 2**200), st.sampled_from([b"%d", b"[%d]", b"[1,%d]", b'{"a":%d}', b'{"a": %d , "b": 1}']))
+def test_whole_numbers_stay_exact(number: int, text: bytes):
+    found: Any = loads(text % number)
+    while not isinstance(found, int):
+        found = found["a"] if isinstance(found, dict) else found[-1]
+    assert found == number
+
+
+def test_huge_numbers_reach_the_row_as_they_were():
+    found = decode_body(b'{"id": 340282366920938463463374607431768211456, "text": "12345678901234567890"}').documents[0]
+    assert orjson.loads(as_json({"text": found["text"]})) == {"text": "12345678901234567890"}
+    assert as_json(found["id"]) == "340282366920938463463374607431768211456"
+    rules = load_documents().documents["openai"].surfaces[0].rules
+    assert skeleton({"x": found["id"]}, rules) == {"x": 2**128}
+    assert skeleton({"arguments": {"x": 2**128}}, rules) == {"arguments": "<45 bytes>"}
+
+
+def test_not_a_number_is_read():
     assert decode_body(b'{"a": NaN}').documents[0]["a"] != 0
 
 

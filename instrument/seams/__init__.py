@@ -1,7 +1,8 @@
 """One thin wrapper per HTTP client library; each fills the same capture lifecycle.
 
 ``install`` wraps the libraries that are imported already and, through an import hook, those imported later: nothing is
-imported that the application does not use.
+imported that the application does not use. (Plain HTTP spans are the exception: OpenTelemetry's own instrumentation
+imports the client libraries that it finds.)
 """
 
 from __future__ import annotations

@@ -3,21 +3,24 @@
 Every way through these libraries ends in ``send``: ``request``, ``get`` and the like, ``stream``, custom transports,
 and the SDKs, which build a request and send it. Redirects and auth round trips happen inside one ``send``; retries of
 an SDK are further calls of it. A response that was read inside ``send`` is referenced, a streamed one is teed at its
-raw byte stream, so that not a byte is changed, held back or read earlier than the application reads it.
+raw byte stream.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import health
-from ..capture import Capture, in_flight
+from ..capture import Capture, Sent, in_flight
+from .late import LateImports
+from .tees import async_tee, sync_tee
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from ..runtime import Runtime
@@ -25,72 +28,84 @@ if TYPE_CHECKING:
 LIBRARIES: Final = ("httpx", "httpx2")
 _active: Runtime | None = None
 _wrapped: list[tuple[type[Any], Any, Any]] = []
+_lock = threading.Lock()
 
 
 def install(runtime: Runtime) -> None:
-    """Wrap ``send`` of the clients of every installed library; repeated calls only change the runtime."""
+    """Wrap ``send`` of the clients of every library that is imported, now or later; again, only change the runtime."""
     global _active  # noqa: PLW0603  one seam for the process
     _active = runtime
-    if not _wrapped:
-        for name in LIBRARIES:
-            if name in sys.modules or importlib.util.find_spec(name) is not None:
-                _wrap(importlib.import_module(name))
+    _late.install()  # first: an import in another thread is then seen by one of the two
+    for name in LIBRARIES:
+        if sys.modules.get(name) is not None:
+            # Waits for a thread that is in the middle of importing it; no lock of ours is held meanwhile.
+            _wrap(importlib.import_module(name))
 
 
 def remove() -> None:
     """Put the original methods back; one that another library has wrapped since stays, as a pass-through."""
     global _active  # noqa: PLW0603
-    _active = None
-    while _wrapped:
-        owner, original, ours = _wrapped.pop()
-        if owner.__dict__.get("send") is ours:
-            owner.send = original
+    _late.remove()
+    with _lock:
+        _active = None
+        while _wrapped:
+            owner, original, ours = _wrapped.pop()
+            if owner.__dict__.get("send") is ours:
+                owner.send = original
 
 
 def _wrap(library: ModuleType) -> None:
-    sync_tee, async_tee = _tees(library)
-    for owner, ours in (
-        (library.Client, _sync_send(library.Client.send, library, sync_tee)),
-        (library.AsyncClient, _async_send(library.AsyncClient.send, library, async_tee)),
-    ):
-        _wrapped.append((owner, owner.__dict__["send"], ours))
-        owner.send = ours
+    with _lock:
+        if _active is None or any(owner is library.Client for owner, _, _ in _wrapped):
+            return
+        for owner, wrapping in ((library.Client, _sync_send), (library.AsyncClient, _async_send)):
+            original = owner.__dict__["send"]
+            ours = wrapping(original, library)
+            _wrapped.append((owner, original, ours))
+            owner.send = ours
 
 
-def _sync_send(original: Any, library: ModuleType, tee: Any) -> Any:
+_late: Final = LateImports(LIBRARIES, _wrap)
+
+
+def _sync_send(original: Any, library: ModuleType) -> Any:
+    tee = sync_tee(library)
+
     @functools.wraps(original)
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         capture = _begin(request)
         if capture is None:
             return original(self, request, *args, **kwargs)
-        _enter(capture)
+        _step("enter", capture.enter)
         try:
             response = original(self, request, *args, **kwargs)
         except BaseException as error:
             _fail(capture, error)
             raise
         finally:
-            _leave(capture)
+            _step("leave", capture.leave)
         _respond(capture, response, library, tee)
         return response
 
     return send
 
 
-def _async_send(original: Any, library: ModuleType, tee: Any) -> Any:
+def _async_send(original: Any, library: ModuleType) -> Any:
+    tee = async_tee(library)
+
     @functools.wraps(original)
     async def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         capture = _begin(request)
         if capture is None:
             return await original(self, request, *args, **kwargs)
-        _enter(capture)
+        _step("enter", capture.enter)
         try:
             response = await original(self, request, *args, **kwargs)
         except BaseException as error:
             _fail(capture, error)
             raise
         finally:
-            _leave(capture)
+            _step("leave", capture.leave)
         _respond(capture, response, library, tee)
         return response
 
@@ -103,33 +118,27 @@ def _begin(request: Any) -> Capture | None:
     if runtime is None:
         return None
     try:
-        url = request.url
-        # raw parts: building text from a URL costs more than the look-up.
-        match = runtime.registry.match(
-            request.method, url.netloc.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii")
-        )
-        if match is None or in_flight(str(url)):
+        # Raw parts: building text from a URL costs more than the look-up.
+        method, url, registry = request.method, request.url, runtime.registry
+        path = url.raw_path.partition(b"?")[0]
+        if not registry.may_match(method, path):
             return None
-        # A body that is still a stream (file uploads) is never read by us.
-        body = getattr(request, "_content", b"")
-        return Capture(runtime, match, request.method, str(url), request.headers.raw, body)
+        match = registry.match(method, url.netloc.decode("ascii"), path.decode("ascii"))
+        if match is None or in_flight(url):
+            return None
+        # A body that is still a stream (an iterator, a file upload) is the application's: it is never read by us.
+        body = getattr(request, "_content", None)
+        return Capture(runtime, match, Sent(method, url, request.headers.raw, body))
     except Exception as error:  # noqa: BLE001  telemetry never hurts the app
         health.failed("httpx.begin", error)
         return None
 
 
-def _enter(capture: Capture) -> None:
+def _step(name: str, step: Callable[[], None]) -> None:
     try:
-        capture.enter()
+        step()
     except Exception as error:  # noqa: BLE001
-        health.failed("httpx.enter", error)
-
-
-def _leave(capture: Capture) -> None:
-    try:
-        capture.leave()
-    except Exception as error:  # noqa: BLE001
-        health.failed("httpx.leave", error)
+        health.failed(f"httpx.{name}", error)
 
 
 def _fail(capture: Capture, error: BaseException) -> None:
@@ -137,21 +146,17 @@ def _fail(capture: Capture, error: BaseException) -> None:
         capture.fail(error)
     except Exception as ours:  # noqa: BLE001
         health.failed("httpx.fail", ours)
-
-
-def _chunk(capture: Capture, data: bytes) -> None:
-    try:
-        capture.chunk(data)
-    except Exception as error:  # noqa: BLE001  such as a custom transport's chunk that is not bytes
-        health.failed("httpx.chunk", error)
+        capture.abandon("fail")
 
 
 def _respond(capture: Capture, response: Any, library: ModuleType, tee: Any) -> None:
     """Take a response that was read, or tee the one that will be."""
+    step = "respond"
     try:
         capture.respond(response.status_code, response.headers.raw)
         if hasattr(response, "_content"):
             capture.body = response.content
+            step = "finish"
             capture.finish()
             return
         encoding = response.headers.get("content-encoding")
@@ -159,95 +164,10 @@ def _respond(capture: Capture, response: Any, library: ModuleType, tee: Any) -> 
             capture.decode = functools.partial(_decoded, library, encoding)
         response.stream = tee(response.stream, capture)
     except Exception as error:  # noqa: BLE001
-        health.failed("httpx.respond", error)
+        health.failed(f"httpx.{step}", error)
+        capture.abandon(step)
 
 
 def _decoded(library: ModuleType, encoding: str, raw: bytes) -> bytes:
     """Decode a teed body with the decoders of the library the application itself uses."""
     return library.Response(200, headers={"content-encoding": encoding}, content=raw).content
-
-
-def _tees(library: ModuleType) -> tuple[type[Any], type[Any]]:
-    """Return the tee classes for a library: its clients insist on their own stream base classes."""
-
-    class TeeStream(_Tee, library.SyncByteStream):
-        """A byte stream that passes every chunk on as it comes and keeps a reference to it."""
-
-        def __iter__(self) -> Iterator[bytes]:
-            capture = self._capture
-            try:
-                for chunk in self._inner:
-                    _chunk(capture, chunk)
-                    yield chunk
-            except GeneratorExit:
-                raise  # the reader stopped early; close() follows
-            except BaseException as error:
-                _fail(capture, error)
-                raise
-            self._ended()
-
-        def close(self) -> None:
-            try:
-                self._inner.close()
-            finally:
-                self._closed()
-
-    class AsyncTeeStream(_Tee, library.AsyncByteStream):
-        """The same for asyncio and trio."""
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            capture = self._capture
-            stream = self._inner.__aiter__()
-            try:
-                async for chunk in stream:
-                    _chunk(capture, chunk)
-                    yield chunk
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                _fail(capture, error)
-                raise
-            finally:
-                if isinstance(stream, AsyncGenerator):
-                    await stream.aclose()
-            self._ended()
-
-        async def aclose(self) -> None:
-            try:
-                await self._inner.aclose()
-            finally:
-                self._closed()
-
-    return TeeStream, AsyncTeeStream
-
-
-class _Tee:
-    """What both tees share: whatever the library asks of the stream is answered by the one inside."""
-
-    def __init__(self, inner: Any, capture: Capture) -> None:
-        self._inner, self._capture = inner, capture
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_inner", "_capture"):
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
-    def _ended(self) -> None:
-        self._safely_finish(closed_early=False)
-
-    def _closed(self) -> None:
-        self._safely_finish(closed_early=True)
-
-    def _safely_finish(self, *, closed_early: bool) -> None:
-        try:
-            if not self._capture.finished:
-                self._capture.closed_early = closed_early
-                self._capture.finish()
-        except Exception as error:  # noqa: BLE001
-            health.failed("httpx.finish", error)
-
-    def __del__(self) -> None:
-        """Record a response that the application dropped without closing it."""
-        capture = self.__dict__.get("_capture")
-        if capture is not None and not capture.finished:
-            self._safely_finish(closed_early=True)

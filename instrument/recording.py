@@ -1,0 +1,114 @@
+"""From what was captured to a span: its name and attributes, and the span itself. Runs on the worker."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
+
+from . import attributes as keys
+from . import health, spans
+from .facts import extract_matched
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.util.types import AttributeValue
+
+    from .capture import Capture
+    from .context import Conversation
+    from .facts import CallFacts
+
+_SCOPE: Final = InstrumentationScope(keys.SCOPE)
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+
+
+class Frame(NamedTuple):
+    """When and where a span stands; ``parent`` is the context in which it began."""
+
+    span_id: int
+    parent: Context
+    started_ns: int
+    ended_ns: int | None
+
+
+class Described(NamedTuple):
+    """What a span says."""
+
+    name: str
+    attributes: dict[str, AttributeValue]
+
+
+def describe(facts: CallFacts, said: Conversation | None, *, content: bool) -> Described:
+    """Return the name and attributes of a call's span."""
+    attributes = spans.call_attributes(facts)
+    attributes.update(spans.conversation_attributes(facts, said))
+    if content:
+        attributes.update(spans.content_attributes(facts))
+    return Described(spans.span_name(facts), attributes)
+
+
+def describe_capture(capture: Capture, *, content: bool) -> Described | None:
+    """Return what the span of an HTTP attempt says, also where extraction fails; None if it is no provider call."""
+    try:
+        facts = extract_matched(capture.exchange(), capture.match)
+        if facts is None:
+            return None
+        described = describe(facts, capture.conversation, content=content)
+    except Exception as error:  # noqa: BLE001  what was seen so far is still a row
+        health.failed("extract", error)
+        capture.failed_step = capture.failed_step or "extract"
+        described = _what_is_sure(capture)
+    attributes = described.attributes
+    if capture.failed_step is not None:
+        attributes[keys.FAILED_STEP] = capture.failed_step
+        attributes.setdefault(keys.ERROR_TYPE, f"{keys.SCOPE}.{capture.failed_step}")
+    attributes[keys.CALL_ID] = format(capture.place.call_id, "016x")
+    attributes[keys.ATTEMPT_INDEX] = capture.place.number
+    return described
+
+
+def _what_is_sure(capture: Capture) -> Described:
+    """Return what is known of an attempt without reading its bodies."""
+    surface, said = capture.match.surface, capture.conversation
+    found: dict[str, AttributeValue | None] = {
+        keys.PROVIDER: capture.match.document.id,
+        keys.PROVIDER_NAME: capture.match.document.otel_name,
+        keys.SURFACE: surface.name,
+        keys.OPERATION_NAME: surface.operation,
+        keys.STATUS_CODE: capture.status_code,
+        keys.ERROR_TYPE: capture.error_type,
+        keys.CONVERSATION_ID: said.id if said else None,
+        keys.CONVERSATION_SOURCE: "app" if said and said.id else None,
+        keys.USER_ID: said.user if said else None,
+        keys.OBSERVATION: said.observation if said else None,
+    }
+    return Described(surface.operation, {key: value for key, value in found.items() if value is not None})
+
+
+def ended_span(described: Described, frame: Frame, resource: Resource) -> ReadableSpan:
+    """Return a span that began and ended as ``frame`` says, a child of what was current then."""
+    parent = get_current_span(frame.parent).get_span_context()
+    trace_id = parent.trace_id if parent.is_valid else random.getrandbits(128)
+    return ReadableSpan(
+        name=described.name,
+        context=SpanContext(trace_id, frame.span_id, is_remote=False, trace_flags=_SAMPLED),
+        parent=parent if parent.is_valid else None,
+        resource=resource,
+        attributes=described.attributes,
+        kind=SpanKind.CLIENT,
+        instrumentation_scope=_SCOPE,
+        status=status_of(described.attributes),
+        start_time=frame.started_ns,
+        end_time=frame.ended_ns,
+    )
+
+
+def status_of(attributes: Mapping[str, AttributeValue]) -> Status:
+    """Return the status of a span with these attributes."""
+    return Status(StatusCode.ERROR if keys.ERROR_TYPE in attributes else StatusCode.UNSET)
