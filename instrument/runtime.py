@@ -47,11 +47,12 @@ class _ToWorker(SpanProcessor):
         """Do nothing: a span is recorded when it ends."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Pass the ended span to the worker; one that ended on the worker goes straight to its batch."""
-        if span.attributes and keys.CALL_ID in span.attributes:
-            self._runtime.worker.collect(span)
+        """Pass the ended span to the worker; one that the worker itself ended goes straight to its batch."""
+        worker = self._runtime.worker
+        if worker.is_handling():
+            worker.collect(span)
         else:
-            self._runtime.worker.submit(span)
+            worker.submit(span)
 
 
 class Runtime:

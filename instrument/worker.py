@@ -23,6 +23,7 @@ MAX_QUEUED: Final = 10_000
 BATCH_SIZE: Final = 512
 _STOP: Final = object()
 
+_here: Final = threading.local()
 _alive: WeakSet[Worker] = WeakSet()
 
 
@@ -104,11 +105,18 @@ class Worker:
                 self._flush()
                 due = time.monotonic() + self._interval_s
 
+    def is_handling(self) -> bool:
+        """Tell whether this thread is in the middle of handling an item."""
+        return getattr(_here, "worker", None) is self
+
     def _safely(self, item: Any) -> None:
+        _here.worker = self
         try:
             self._handle(item)
         except Exception as error:  # noqa: BLE001  one bad exchange must not stop the books
             health.failed("worker.handle", error)
+        finally:
+            _here.worker = None
 
     def _flush(self) -> None:
         with self._export_lock:
