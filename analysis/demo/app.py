@@ -146,15 +146,23 @@ def weather_desk(client: Anthropic, chat_id: str, user_id: str, questions: Seque
 
 
 @observe(conversation="chat_id", user="user_id")
-def streamed_chat(client: Anthropic, chat_id: str, user_id: str, questions: Sequence[str]) -> str:
-    """Messages as a stream; its identifiers and its usage are in the events."""
-    messages: list[Any] = []
-    for question in questions:
-        messages.append({"role": "user", "content": question})
-        with client.messages.stream(model="claude-sonnet-4-5", max_tokens=8192, messages=messages) as stream:
+def streamed_chat(client: Anthropic, chat_id: str, user_id: str, question: str) -> str:
+    """Messages as streams, with a tool; identifiers and usage are in the events."""
+    messages: list[Any] = [{"role": "user", "content": question}]
+    while True:
+        with client.messages.stream(
+            model="claude-haiku-4-5-20251001", max_tokens=1024, messages=messages, tools=_VERSION_TOOLS
+        ) as stream:
             text = "".join(stream.text_stream)
-        messages.append({"role": "assistant", "content": text})
-    return messages[-1]["content"]
+            message = stream.get_final_message()
+        if message.stop_reason != "tool_use":
+            return text
+        results = [
+            {"type": "tool_result", "tool_use_id": block.id, "content": "0.32a0"}
+            for block in message.content
+            if block.type == "tool_use"
+        ]
+        messages += [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
 
 
 def _text(message: Any) -> str:
@@ -231,5 +239,12 @@ _PLACE_TOOLS: Final[list[Any]] = [
             "additionalProperties": False,
             "strict": True,
         },
+    }
+]
+_VERSION_TOOLS: Final[list[Any]] = [
+    {
+        "name": "fixed_version",
+        "description": "Return a fixed test version string",
+        "input_schema": {"properties": {}, "type": "object"},
     }
 ]

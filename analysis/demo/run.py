@@ -154,5 +154,8 @@ def _converse(openai_client: OpenAI, anthropic_client: Anthropic, name: str) -> 
         ["What's the weather in Berlin? (52.5200, 13.4050)", "What's the weather in Paris? (48.8575, 2.3514)"],
     )
     app.streamed_chat(
-        anthropic_client, f"pelican-{name}", "eve", ["Two names for a pet pelican, be brief", "in french"]
+        anthropic_client,
+        f"version-{name}",
+        "eve",
+        "Use the fixed_version tool. Then tell me the version and make one short joke about it.",
     )
