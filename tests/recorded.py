@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pyarrow.parquet as pq
 from turnledger.analysis.har import ImportReport, import_har
 from turnledger.exporters.store import Store
@@ -27,6 +28,7 @@ COLUMNS = (
 )
 """What an exchange says, whoever saw it; times and span ids are not of this kind."""
 _MAPS = ("cache_write_by_ttl", "usage_details", "identifiers")
+_TRANSFER = {"content-encoding", "content-length", "transfer-encoding", "connection"}
 CREDENTIAL = "sk-planted-5b1f07c2d94e4a3f8c"
 _CREDENTIAL_HEADERS = ("Authorization", "x-api-key", "api-key", "x-goog-api-key", "Cookie", "Proxy-Authorization")
 
@@ -54,6 +56,27 @@ def imported(paths: Iterable[Path], folder: Path) -> tuple[list[ImportReport], d
     files = sorted(folder.glob("spans/*/*.parquet"))
     rows = (row for file in files for row in pq.ParquetFile(file).read().to_pylist())
     return reports, {row["source"]: row for row in rows}
+
+
+def replay(entry: dict[str, Any]) -> bytes:
+    """Let a client ask what was asked, and be answered what was answered; returns what it read.
+
+    Nothing reaches a network: the answer comes from a mock transport.
+    """
+    asked, answered = entry["request"], entry["response"]
+    headers = [(item["name"], item["value"]) for item in answered["headers"] if item["name"].lower() not in _TRANSFER]
+    own = [(item["name"], item["value"]) for item in asked["headers"] if item["name"].lower() not in _TRANSFER]
+    content = (answered["content"].get("text") or "").encode()
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(answered["status"], headers=headers, stream=httpx.ByteStream(content))
+
+    body = ((asked.get("postData") or {}).get("text") or "").encode()
+    with (
+        httpx.Client(transport=httpx.MockTransport(answer)) as client,
+        client.stream(asked["method"], asked["url"], headers=own, content=body) as response,
+    ):
+        return response.read()
 
 
 def facts(row: dict[str, Any]) -> dict[str, Any]:

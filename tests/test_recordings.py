@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import recorded
 import turnledger
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from conftest import Recorder
 
 EXPECTED: dict[str, Any] = json.loads(recorded.EXPECTED.read_text())
-_TRANSFER = {"content-encoding", "content-length", "transfer-encoding", "connection"}
 _WORDS = 4
 
 
@@ -70,28 +68,10 @@ def test_nothing_private_is_kept(path: Path, tmp_path: Path):
     assert seen > len(rows)
 
 
-def replayed(entry: dict[str, Any]) -> None:
-    """Let a client ask what was asked, and be answered what was answered; nothing reaches a network."""
-    asked, answered = entry["request"], entry["response"]
-    headers = [(item["name"], item["value"]) for item in answered["headers"] if item["name"].lower() not in _TRANSFER]
-    content = (answered["content"].get("text") or "").encode()
-
-    def answer(_request: httpx.Request) -> httpx.Response:
-        return httpx.Response(answered["status"], headers=headers, stream=httpx.ByteStream(content))
-
-    body = (asked.get("postData") or {}).get("text")
-    own = [(item["name"], item["value"]) for item in asked["headers"] if item["name"].lower() not in _TRANSFER]
-    with (
-        httpx.Client(transport=httpx.MockTransport(answer)) as client,
-        client.stream(asked["method"], asked["url"], headers=own, content=(body or "").encode()) as response,
-    ):
-        assert response.read() == content
-
-
 @pytest.mark.parametrize("path", recorded.FILES, ids=lambda path: path.name)
 def test_live(path: Path, recorder: Recorder):
     for index, entry in enumerate(recorded.entries(path)):
-        replayed(entry)
+        assert recorded.replay(entry) == (entry["response"]["content"].get("text") or "").encode()
         rows = recorder.rows()
         expected = EXPECTED["rows"].get(f"{path.name}#{index}")
         assert [recorded.facts(row) for row in rows] == ([expected] if expected else [])
