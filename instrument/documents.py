@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import frontmatter
 from .frontmatter import DocumentError, Table
-from .redact import ContentRules
+from .inheritance import Fronts, content_rules, inherited, secret_patterns
 from .surfaces import Surface, compile_surface
 
-_CONTENT: Final = ("text_keys", "opaque_keys", "secret_keys", "secret_patterns")
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
 _FACTS: Final = (
     "checked",
     "sources",
@@ -175,24 +176,10 @@ def parse_documents(texts: Mapping[str, str]) -> tuple[ProviderDocument, ...]:
     """
     parts = {file.removesuffix(".md"): (file, *frontmatter.split(file, text)) for file, text in sorted(texts.items())}
     fronts = {stem: (file, front) for stem, (file, front, _) in parts.items()}
-    secrets = [pattern for file, front, _ in parts.values() for pattern in _secret_patterns(file, front)]
+    secrets = [pattern for file, front, _ in parts.values() for pattern in secret_patterns(file, front)]
     documents = tuple(_document(file, front, prose, fronts, secrets) for file, front, prose in parts.values())
     _refuse_shared_hosts(documents)
     return documents
-
-
-Fronts = Mapping[str, tuple[str, dict[str, Any]]]
-
-
-def _secret_patterns(file: str, front: dict[str, Any]) -> tuple[str, ...]:
-    content = Table(file, "", front).table("content")
-    patterns = content.texts("secret_patterns")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise content.fail("secret_patterns", f"regular expressions ({error})") from error
-    return patterns
 
 
 def _refuse_shared_hosts(documents: Iterable[ProviderDocument]) -> None:
@@ -211,8 +198,8 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
     if f"{identity}.md" != file:
         raise table.fail("id", f"{file.removesuffix('.md')!r}, the name of the file")
     written = table.tables("surface")
-    tables = [Table(file, item.where, _inherited(file, item.values, fronts, ())) for item in written]
-    rules = _content_rules(file.removesuffix(".md"), fronts, secrets)
+    tables = [Table(file, item.where, inherited(file, item.values, fronts, ())) for item in written]
+    rules = content_rules(file.removesuffix(".md"), fronts, secrets)
     surfaces = tuple(compile_surface(identity, item, rules) for item in tables)
     for item, surface in zip(tables, surfaces, strict=True):
         if [other.name for other in surfaces].count(surface.name) > 1:
@@ -229,49 +216,6 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
     )
     table.finish()
     return document
-
-
-def _content_rules(stem: str, fronts: Fronts, secrets: list[str]) -> ContentRules:
-    """Join the document's content keys with those of every document its surfaces are like, however far."""
-    merged: dict[str, list[str]] = {name: [] for name in _CONTENT}
-    for related in _related(stem, fronts):
-        file, front = fronts[related]
-        table = Table(file, "", front).table("content")
-        for name in _CONTENT:
-            merged[name].extend(table.texts(name))
-        table.finish()
-    # Keys of one provider show up in another's headers and bodies: their look is a secret everywhere.
-    return ContentRules.build(merged["text_keys"], merged["opaque_keys"], merged["secret_keys"], secrets)
-
-
-def _related(stem: str, fronts: Fronts) -> list[str]:
-    """Return the document and all it inherits from: what holds text there holds text here."""
-    found, left = {stem}, [stem]
-    while left:
-        file, front = fronts[left.pop()]
-        for surface in Table(file, "", front).tables("surface"):
-            base = str(surface.values.get("like", "")).partition("/")[0]
-            if base in fronts and base not in found:
-                found.add(base)
-                left.append(base)
-    return sorted(found)
-
-
-def _inherited(file: str, surface: Mapping[str, Any], fronts: Fronts, seen: tuple[str, ...]) -> dict[str, Any]:
-    """Return a surface with what it inherits by ``like = "document/surface"``: its own keys win, tables are joined."""
-    like = surface.get("like")
-    if like is None:
-        return dict(surface)
-    stem, _, name = str(like).partition("/")
-    candidates = Table(fronts[stem][0], "", fronts[stem][1]).tables("surface") if stem in fronts else []
-    base = next((item.values for item in candidates if item.values.get("name") == name), None)
-    if base is None or like in seen:
-        raise DocumentError(file, "surface.like", f"'document/surface' of an existing surface, not {like!r}")
-    merged = _inherited(fronts[stem][0], base, fronts, (*seen, str(like)))
-    for key, value in surface.items():
-        inherited = merged.get(key)
-        merged[key] = {**inherited, **value} if isinstance(inherited, dict) and isinstance(value, dict) else value  # pyright: ignore[reportUnknownVariableType]
-    return merged
 
 
 def get_provider_capabilities(provider: str) -> dict[str, Any]:

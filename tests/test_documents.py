@@ -236,3 +236,16 @@ def test_a_provider_is_found_by_its_id_and_by_its_opentelemetry_name():
     assert get_provider_capabilities("gemini") == get_provider_capabilities("gcp.gemini")
     with pytest.raises(ValueError, match=r"^no provider document 'gemnii'; known: anthropic, .*, openrouter$"):
         get_provider_capabilities("gemnii")
+
+
+def test_claims_about_a_provider_are_not_inherited_by_another():
+    front = COMPATIBLE.replace("openai_compatible/chat", "openai/chat")
+    facts = load(front).documents["acme"].surfaces[0].facts
+    assert "metadata_fields" in facts
+    assert not facts.keys() & {"caching", "retention", "sources", "checked", "notes"}
+
+
+def test_surfaces_that_are_like_each_other_in_a_circle_are_told():
+    circle = HEAD + "[[surface]]\nname = 'a'\nlike = 'acme/b'\n[[surface]]\nname = 'b'\nlike = 'acme/a'\n"
+    with pytest.raises(DocumentError, match=r"acme\.md: surface\.like: expected 'document/surface'"):
+        load(circle)
