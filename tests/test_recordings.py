@@ -47,7 +47,8 @@ def prose(body: str | None) -> set[str]:
 def test_imported(path: Path, tmp_path: Path):
     (report,), rows = recorded.imported([recorded.planted(path, tmp_path)], tmp_path / "store")
     expected = {source: row for source, row in EXPECTED["rows"].items() if source.startswith(f"{path.name}#")}
-    assert {source: recorded.facts(row) for source, row in rows.items()} == expected
+    read = {source: recorded.facts(row) for source, row in rows.items()}
+    assert read == expected, "if a document was changed: run tests/recorded.py, and look at the difference it makes"
     assert (report.taken, dict(report.skipped)) == (len(expected), EXPECTED["skipped"].get(path.name, {}))
 
 
