@@ -254,7 +254,7 @@ def extract_all_identifiers(response: Any, provider: str) -> dict[str, list[str]
     Raises:
         ValueError: if there is no document of that name or the response is not readable.
     """
-    document, surfaces = _response_document(response), load_documents().named(provider).surfaces
+    document, surfaces = response_document(response), load_documents().named(provider).surfaces
     # Which surface answered is not known here: it is the one that can name most of what is there.
     found = max((_named(document, surface) for surface in surfaces), key=len)
     rules = surfaces[0].rules
@@ -281,15 +281,20 @@ def extract_all_metadata(response: Any, provider: str) -> dict[str, Any]:
     Raises:
         ValueError: if there is no document of that name or the response is not readable.
     """
-    return skeleton(_response_document(response), load_documents().named(provider).surfaces[0].rules)
+    return skeleton(response_document(response), load_documents().named(provider).surfaces[0].rules)
 
 
-def _response_document(response: Any) -> dict[str, Any]:
+def response_document(response: Any) -> dict[str, Any]:
+    """Return a response object as the JSON document it was made of.
+
+    Raises:
+        ValueError: if it is neither an SDK's object nor a JSON object.
+    """
     dump = getattr(response, "model_dump", None) or getattr(response, "to_dict", None)
     if callable(dump):
         # The names of the wire, not of Python: they are what the documents speak of.
-        wire = {"by_alias": True, "exclude_unset": True, "mode": "json"} if hasattr(response, "model_dump") else {}
-        response = dump(**wire)
+        wire: dict[str, Any] = {"by_alias": True, "exclude_unset": True, "mode": "json", "warnings": False}
+        response = dump(**wire) if hasattr(response, "model_dump") else dump()
     if isinstance(response, str | bytes):
         response = decode_request(response.encode() if isinstance(response, str) else response)
     if not isinstance(response, dict):

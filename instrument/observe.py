@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any, TypeVar, cast, overload
 
 from . import context, health
 
+_PLAIN_VALUES = (str, bytes, int, float, list, tuple)
 F = TypeVar("F", bound=Callable[..., Any])
 Said = str | Callable[..., object] | None
 """A value, the name of an argument, or a callable that is given the call's arguments."""
@@ -31,7 +33,8 @@ def observe(
     """Record the calls made inside a function, coroutine, generator, async generator or method.
 
     Switches capture on with its defaults at the first call, if ``instrument`` has not been called before. The
-    function's signature, results and exceptions stay as they are.
+    function's signature, results and exceptions stay as they are. Where a function or coroutine made its call unseen
+    (no HTTP exchange: gRPC, an unknown client) and returns the provider's response, the call is read from that.
 
     Args:
         function: the function, when used without brackets.
@@ -67,9 +70,11 @@ class _Resolver:
     def __init__(
         self, function: Callable[..., Any], conversation: Said, user: Said, tags: Mapping[str, object] | None
     ) -> None:
-        self._signature = inspect.signature(function)
-        self._conversation, self._user, self._tags = conversation, user, tags
-        self._name = f"{function.__module__}.{function.__qualname__}"
+        self._signature = _signature(function)
+        self._conversation, self._user = conversation, user
+        self._tags = {str(key): str(value) for key, value in (tags or {}).items()}
+        home = getattr(function, "__module__", None) or type(function).__module__
+        self._name = f"{home}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> context.Conversation:
         _ensure_instrumented()
@@ -82,14 +87,14 @@ class _Resolver:
             return None
         try:
             value = said(*args, **kwargs) if callable(said) else self._argument(said, args, kwargs)
+            return None if value is None else str(value)
         except Exception as error:  # noqa: BLE001  the application's callable must not break its own function
             health.failed("observe.resolve", error)
             return None
-        return None if value is None else str(value)
 
     def _argument(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         head, *steps = name.split(".")
-        if head not in self._signature.parameters:
+        if self._signature is None or head not in self._signature.parameters:
             return name
         bound = self._signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()
@@ -97,6 +102,13 @@ class _Resolver:
         for step in steps:
             value = cast("Mapping[str, Any]", value).get(step) if isinstance(value, Mapping) else getattr(value, step)
         return value
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return None
 
 
 def _ensure_instrumented() -> None:
@@ -109,18 +121,38 @@ def _ensure_instrumented() -> None:
         health.failed("observe.instrument", error)
 
 
+def _look_at(result: object, said: context.Conversation, started_ns: int) -> None:
+    """Let the worker read the response that was returned, where no exchange told of the call."""
+    if result is None or isinstance(result, _PLAIN_VALUES) or said.watch is None or said.watch.seen:
+        return
+    try:
+        from .runtime import active_runtime  # noqa: PLC0415
+
+        runtime = active_runtime()
+        if runtime is not None:
+            runtime.look_at(result, said, started_ns)
+    except Exception as error:  # noqa: BLE001  whatever the application returns is its own affair
+        health.failed("observe.returned", error)
+
+
 def _plain(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Any:
-        with context.active(resolve(args, kwargs)):
-            return function(*args, **kwargs)
+        said, started_ns = resolve(args, kwargs), time.time_ns()
+        with context.active(said):
+            result = function(*args, **kwargs)
+        _look_at(result, said, started_ns)
+        return result
 
     return observed
 
 
 def _coroutine(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> Any:
-        with context.active(resolve(args, kwargs)):
-            return await function(*args, **kwargs)
+        said, started_ns = resolve(args, kwargs), time.time_ns()
+        with context.active(said):
+            result = await function(*args, **kwargs)
+        _look_at(result, said, started_ns)
+        return result
 
     return observed
 

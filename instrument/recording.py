@@ -73,6 +73,19 @@ def describe_capture(capture: Capture, *, content: bool) -> Described | None:
     return described
 
 
+def describe_returned(facts: CallFacts, said: Conversation, span_id: int, *, content: bool) -> Described:
+    """Return what the span of a call says that was read from a returned object; whether it was a stream is unknown."""
+    described = describe(facts, said, content=content)
+    described.attributes.pop(keys.IS_STREAM, None)
+    call: dict[str, AttributeValue] = {
+        keys.SEEN: "returned",
+        keys.CALL_ID: format(span_id, "016x"),
+        keys.ATTEMPT_INDEX: 0,
+    }
+    described.attributes.update(call)
+    return described
+
+
 def _what_is_sure(capture: Capture) -> Described:
     """Return what is known of an attempt without reading its bodies."""
     surface, said = capture.match.surface, capture.conversation

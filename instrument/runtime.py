@@ -6,6 +6,7 @@ import atexit
 import os
 import random
 import threading
+import time
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,8 @@ from . import attributes as keys
 from . import health
 from .capture import Capture
 from .documents import load_documents
-from .recording import Described, Frame, describe_capture, ended_span, status_of
+from .recording import Described, Frame, describe_capture, describe_returned, ended_span, status_of
+from .returned import ResponseReader, Returned
 from .seams import install, remove
 from .worker import Worker
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
+
+    from .context import Conversation
 
 FLUSH_INTERVAL_S: Final = 5.0
 _EXIT_TIMEOUT_S: Final = 10.0
@@ -68,6 +72,7 @@ class Runtime:
         capture_content: bool = False,
     ) -> None:
         self.registry = load_documents(hosts)
+        self._responses = ResponseReader(self.registry)
         self.exporter = exporter
         self.capture_content = capture_content
         # Only where other spans nest under ours, or another pipeline owns them, must a span live while its call does:
@@ -90,9 +95,11 @@ class Runtime:
         provider.add_span_processor(_ToWorker(self))
         return provider
 
-    def _handle(self, item: Capture | ReadableSpan) -> None:
+    def _handle(self, item: Capture | Returned | ReadableSpan) -> None:
         if isinstance(item, Capture):
             self._record(item)
+        elif isinstance(item, Returned):
+            self._record_returned(item)
         else:
             self.worker.collect(item)
 
@@ -110,8 +117,28 @@ class Runtime:
             if capture.span is None:
                 return
             described = Described(f"HTTP {capture.sent.method}", {})  # others have it for their parent
+        response_id = described.attributes.get(keys.RESPONSE_ID)
+        if isinstance(response_id, str):
+            self._responses.is_new(response_id)
         frame = Frame(capture.span_id, capture.parent, capture.started_ns, capture.ended_ns)
         self._emit(described, frame, capture.span)
+
+    def look_at(self, result: object, conversation: Conversation, started_ns: int) -> None:
+        """Record the call behind what an observed function returns, if it is a response and no exchange was seen."""
+        if self._responses.may_be_response(result):
+            self.worker.submit(Returned(result, conversation, started_ns, time.time_ns()))
+
+    def _record_returned(self, returned: Returned) -> None:
+        try:
+            facts = self._responses.read(returned)
+        except Exception as error:  # noqa: BLE001  objects are the application's: what they do when read, we cannot know
+            health.failed("returned.read", error)
+            return
+        if facts is None or facts.response_id is None or not self._responses.is_new(facts.response_id):
+            return
+        span, span_id = self.begin_span(returned.parent, returned.started_ns)
+        described = describe_returned(facts, returned.conversation, span_id, content=self.capture_content)
+        self._emit(described, Frame(span_id, returned.parent, returned.started_ns, returned.ended_ns), span)
 
     def _emit(self, described: Described, frame: Frame, span: Span | None) -> None:
         if span is None:
