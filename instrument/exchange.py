@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -25,6 +26,7 @@ _QUERY_VALUE: Final = re.compile(r"[A-Za-z0-9_.:,*/-]{1,128}")
 REDACTED: Final = "<redacted>"
 
 
+@lru_cache(maxsize=4096)  # the same headers come with every call
 def is_secret_name(name: str) -> bool:
     """Tell whether a header, query or body field of this name holds a credential."""
     return name.lower() not in _NOT_SECRET and _SECRET_WORD.search(name) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from .redact import MAX_DEPTH, MAX_IDENTIFIER, ContentRules
@@ -29,6 +30,7 @@ _ID_HEADER: Final = re.compile(
 Identifiers = dict[str, list[str]]
 
 
+@lru_cache(maxsize=4096)  # the same keys come with every call
 def is_identifier_key(key: str) -> bool:
     """Tell whether a field of this name holds an identifier: ``id``, ``x_id``, ``xId``, ``xID`` and their plurals."""
     return _ID_WORD.search(key) is not None or key in _NAMED_KEYS
@@ -39,8 +41,8 @@ def is_identifier(value: Any, rules: ContentRules, key: str = "") -> bool:
     return (
         isinstance(value, str)
         and 0 < len(value) <= MAX_IDENTIFIER
-        and not any(character.isspace() for character in value)
-        and value.isprintable()
+        and " " not in value
+        and value.isprintable()  # no other whitespace is
         and not rules.is_secret(key, value)
     )
 
@@ -87,10 +89,15 @@ def _children(node: Any, path: str, key: str) -> Iterator[tuple[str, str, Any]]:
                 yield key, f"{path}[]", value
 
 
+@lru_cache(maxsize=4096)
+def _is_id_header(name: str) -> bool:
+    return _ID_HEADER.search(name) is not None
+
+
 def sweep_headers(headers: Headers, where: str) -> Iterator[tuple[str, str]]:
     """Yield ``(name, value)`` for every header that by its name holds an identifier."""
     for name, value in headers:
-        if _ID_HEADER.search(name) and value.strip():
+        if _is_id_header(name) and value.strip():
             yield f"{where}.{name}", value.strip()
 
 

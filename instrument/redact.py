@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -24,6 +24,7 @@ MAX_DEPTH: Final = 48
 MAX_ITEMS: Final = 64
 """Longer lists keep their first items; what is left out is counted in their place."""
 
+_MAX_KNOWN_NAMES: Final = 4096
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_<$][A-Za-z0-9_.:/@+=~#<>$*-]{0,255}")
 _GENERIC_SECRETS: Final = (
     r"(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}",
@@ -67,6 +68,7 @@ class ContentRules:
     opaque: frozenset[str]
     secret: frozenset[str]
     secret_pattern: re.Pattern[str]
+    _kept_names: dict[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
 
     @classmethod
     def build(
@@ -83,6 +85,16 @@ class ContentRules:
     def is_secret(self, key: str, value: str) -> bool:
         """Tell whether the string is a credential, by its key or by its own look."""
         return key.lower() in self.secret or self.secret_pattern.search(value) is not None
+
+    def kept_name(self, name: str) -> str:
+        """Return the key if it is one, its length if it is content that someone used as a key."""
+        kept = self._kept_names.get(name)
+        if kept is None:
+            is_key = looks_like_identifier(name) and not self.secret_pattern.search(name)
+            kept = name if is_key else _chars(name)
+            if is_key and len(self._kept_names) < _MAX_KNOWN_NAMES:
+                self._kept_names[name] = kept  # the same keys come with every call
+        return kept
 
 
 def looks_like_identifier(value: str) -> bool:
@@ -111,12 +123,7 @@ def skeleton(node: Any, rules: ContentRules, key: str = "", depth: int = 0) -> A
         return replaced
     if isinstance(node, dict):
         fields = cast("dict[str, Any]", node)
-        return {
-            (name if looks_like_identifier(name) and not rules.secret_pattern.search(name) else _chars(name)): (
-                skeleton(value, rules, name, depth + 1)
-            )
-            for name, value in fields.items()
-        }
+        return {rules.kept_name(name): skeleton(value, rules, name, depth + 1) for name, value in fields.items()}
     return _list(cast("list[Any]", node), rules, key, depth)
 
 
@@ -141,12 +148,12 @@ def _list(items: list[Any], rules: ContentRules, key: str, depth: int) -> Any:
 def _string(value: str, rules: ContentRules, key: str) -> str:
     if not value:
         return value
-    if rules.is_secret(key, value):
-        return REDACTED
     lowered = key.lower()
+    if lowered in rules.secret:
+        return REDACTED
     if lowered in rules.text or lowered in rules.opaque or not looks_like_identifier(value):
-        return _chars(value)
-    return value
+        return _chars(value)  # not searched for secrets: a long text takes long, and nothing of it is kept
+    return REDACTED if rules.secret_pattern.search(value) else value
 
 
 def _chars(value: str) -> str:
