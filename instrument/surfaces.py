@@ -49,7 +49,6 @@ _FACTS: Final = (
     "sources",
     "notes",
     "checked",
-    "events",
 )
 
 
