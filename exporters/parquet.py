@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
 import threading
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 _log = logging.getLogger("turnledger")
+_alive: WeakSet[SpanWriter] = WeakSet()
 ROWS_PER_FILE: Final = 50_000
 _MISFITS: Final[tuple[type[Exception], ...]] = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """What Arrow raises for a value that is not of its column's type."""
@@ -45,6 +48,12 @@ class SpanWriter:
         self._store, self._rows_per_file = store, rows_per_file
         self._days: defaultdict[str, list[Row]] = defaultdict(list)
         self._lock = threading.Lock()
+        _alive.add(self)
+
+    def after_fork(self) -> None:
+        """Start anew in a forked child: the rows not yet written are the parent's, which still has them."""
+        self._days.clear()
+        self._lock = threading.Lock()
 
     def add(self, row: Row) -> None:
         """Take one row, with the columns of the schema.
@@ -56,7 +65,8 @@ class SpanWriter:
         with self._lock:
             rows = self._days[day]
             rows.append(row)
-            if len(rows) >= self._rows_per_file:
+            # Not at every row beyond: while the store cannot be written, each try would cost as much as the last.
+            if len(rows) % self._rows_per_file == 0:
                 self._write(day)
 
     def flush(self) -> None:
@@ -85,7 +95,7 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> Path:
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
     """
-    table: Any = _table(list(rows))
+    table = _table(list(rows))
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.parquet"
     temporary = folder / f".{name}.tmp"
@@ -100,24 +110,24 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> Path:
         raise
 
 
-def _table(rows: list[Row]) -> Any:
+def _table(rows: list[Row]) -> pa.Table:
     try:
-        table: Any = pa.Table.from_pylist(rows, schema=SPAN_SCHEMA)
+        return pa.Table.from_pylist(rows, schema=SPAN_SCHEMA)
     except _MISFITS:
         # One row that does not fit must not take the others with it: find it, keep its frame, say so.
-        table = pa.Table.from_pylist([_fitting(row) for row in rows], schema=SPAN_SCHEMA)
-    return table
+        return pa.Table.from_pylist([_fitting(row) for row in rows], schema=SPAN_SCHEMA)
 
 
 def _fitting(row: Row) -> Row:
     kept: Row = {}
-    for field in SPAN_SCHEMA:
+    for name, kind in zip(SPAN_SCHEMA.names, SPAN_SCHEMA.types, strict=True):
+        value = row.get(name)
         try:
-            pa.array([row.get(field.name)], type=field.type)
-            kept[field.name] = row.get(field.name)
+            pa.array([value], type=kind)
+            kept[name] = value
         except _MISFITS as error:
-            _log.warning("turnledger: column %s of span %s dropped: %s", field.name, row.get("span_id"), error)
-            kept[field.name] = None
+            _log.warning("turnledger: column %s of span %s dropped: %s", name, row.get("span_id"), error)
+            kept[name] = None
     return kept
 
 
@@ -134,9 +144,10 @@ class ParquetSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write a batch; rows that could not be written are kept and tried again with the next batch."""
-        try:
-            for span in spans:
+        for span in spans:
+            with contextlib.suppress(OSError):  # the row is kept, and the flush below says the same
                 self._writer.add(span_row(span))
+        try:
             self._writer.flush()
         except OSError as error:
             _log.error("turnledger: cannot write to the store at %s: %s", self.store.root, error)
@@ -150,3 +161,12 @@ class ParquetSpanExporter(SpanExporter):
     def shutdown(self) -> None:
         """Write what is left."""
         self.force_flush()
+
+
+def _after_fork() -> None:
+    for writer in list(_alive):
+        writer.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

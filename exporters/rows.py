@@ -13,7 +13,8 @@ import orjson
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from ..instrument import attributes as keys
-from ..instrument.exchange import clean_url, is_secret_name
+from ..instrument.exchange import REDACTED, clean_url, is_secret_name
+from ..instrument.spans import as_json
 from .schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ def _time(unix_ns: int | None) -> datetime | None:
     if unix_ns is None:
         return None
     seconds, rest = divmod(unix_ns, 10**9)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    except (OverflowError, ValueError, OSError):  # no moment of this calendar
+        return None
 
 
 def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
@@ -159,11 +163,18 @@ def _as_count_map(value: Any) -> list[tuple[str, int]]:
 def _rest(attributes: Mapping[str, Any]) -> str | None:
     """Return the attributes without a column of their own as JSON, none that can hold a credential."""
     rest = {
-        key: clean_url(value) if key in _URL_KEYS and isinstance(value, str) else value
+        key: _clean(value) if key in _URL_KEYS and isinstance(value, str) else value
         for key, value in attributes.items()
         if key not in _KNOWN and not is_secret_name(key.rpartition(".")[2])
     }
-    return orjson.dumps(rest, default=str).decode() if rest else None
+    return as_json(rest) if rest else None
+
+
+def _clean(url: str) -> str:
+    try:
+        return clean_url(url)
+    except ValueError:  # not a URL: what it holds cannot be told
+        return REDACTED
 
 
 _CONVERSIONS: Final[tuple[tuple[Mapping[str, str], Callable[[Any], Any]], ...]] = (

@@ -6,16 +6,16 @@ Counts are 64-bit, money is DECIMAL, times are UTC with microseconds. A new colu
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 SCHEMA_VERSION: Final = 1
 
-_STRING_LIST: Final[Any] = pa.list_(pa.string())
-_COUNT_MAP: Final[Any] = pa.map_(pa.string(), pa.int64())
+_STRING_LIST: Final = pa.list_(pa.string())
+_COUNT_MAP: Final = pa.map_(pa.string(), pa.int64())
 
-SPAN_SCHEMA: Final[Any] = pa.schema(  # pyarrow ships no types
+SPAN_SCHEMA: Final[pa.Schema] = pa.schema(
     [
         pa.field("schema_version", pa.int64(), nullable=False),
         # --- the span itself

@@ -56,31 +56,32 @@ class Worker:
         self._reset()
 
     def submit(self, item: Any) -> None:
-        """Queue an item; never raises, never blocks."""
-        try:
-            if self._thread is None:
-                self._start()
-            if self._stopped or self._queue.qsize() >= MAX_QUEUED:
-                health.count("worker.inline")
-                self._safely(item)
-                if self._stopped:
-                    self._flush()
-            else:
-                self._queue.put(item)
-        except Exception as error:  # noqa: BLE001  the application's call goes on
-            health.failed("worker.submit", error)
+        """Queue an item, or handle it here and now where that cannot be; never raises."""
+        running = self._thread is not None or self._start()
+        if running and not self._stopped and self._queue.qsize() < MAX_QUEUED:
+            self._queue.put(item)
+            return
+        health.count("worker.inline")
+        self._safely(item)
+        if not running or self._stopped:
+            self._flush()  # nobody else will
 
     def collect(self, made: Any) -> None:
         """Keep something for the next batch."""
         with self._lock:
             self._collected.append(made)
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
         with self._lock:
             if self._thread is None and not self._stopped:
                 thread = threading.Thread(target=self._run, name="turnledger", daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+                    health.failed("worker.start", error)
+                    return False
                 self._thread = thread
+        return self._thread is not None
 
     def _run(self) -> None:
         due = time.monotonic() + self._interval_s

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -81,6 +82,17 @@ def capture(stub: StubServer) -> Iterator[Recorder]:
     yield found
     turnledger.uninstrument()
     health.reset()
+
+
+@pytest.fixture
+def stored() -> Callable[[Path], list[dict[str, Any]]]:
+    """Return the rows of a store by start time, read from its files."""
+
+    def read(root: Path) -> list[dict[str, Any]]:
+        rows = [row for path in root.glob("spans/date=*/*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
+        return sorted(rows, key=lambda row: (row["started_at"] is None, row["started_at"]))
+
+    return read
 
 
 @pytest.fixture
