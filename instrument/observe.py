@@ -32,7 +32,7 @@ def observe(
 ) -> F | Callable[[F], F]:
     """Record the calls made inside a function, coroutine, generator, async generator or method.
 
-    Switches capture on with its defaults at the first call, if ``instrument`` has not been called before. The
+    Switches capture on with its defaults at the first call, if it was neither switched on nor off before. The
     function's signature, results and exceptions stay as they are. Where a function or coroutine made its call unseen
     (no HTTP exchange: gRPC, an unknown client) and returns the provider's response, the call is read from that.
 
@@ -113,10 +113,9 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
 
 def _ensure_instrumented() -> None:
     try:
-        from .runtime import active_runtime, instrument  # noqa: PLC0415  capture loads on first use
+        from .runtime import instrument_on_first_use  # noqa: PLC0415  capture loads on first use
 
-        if active_runtime() is None:
-            instrument()
+        instrument_on_first_use()
     except Exception as error:  # noqa: BLE001
         health.failed("observe.instrument", error)
 

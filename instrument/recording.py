@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
 
@@ -26,6 +27,21 @@ if TYPE_CHECKING:
 
 _SCOPE: Final = InstrumentationScope(keys.SCOPE)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+
+
+class _SystemIds(IdGenerator):
+    """Ids that no two processes share, also where the application gives Python's generator a seed."""
+
+    def generate_span_id(self) -> int:
+        """Return 64 random bits, not all zero."""
+        return int.from_bytes(os.urandom(8)) or 1
+
+    def generate_trace_id(self) -> int:
+        """Return 128 random bits, not all zero."""
+        return int.from_bytes(os.urandom(16)) or 1
+
+
+IDS: Final = _SystemIds()
 
 
 class Frame(NamedTuple):
@@ -107,7 +123,7 @@ def _what_is_sure(capture: Capture) -> Described:
 def ended_span(described: Described, frame: Frame, resource: Resource) -> ReadableSpan:
     """Return a span that began and ended as ``frame`` says, a child of what was current then."""
     parent = get_current_span(frame.parent).get_span_context()
-    trace_id = parent.trace_id if parent.is_valid else random.getrandbits(128)
+    trace_id = parent.trace_id if parent.is_valid else IDS.generate_trace_id()
     return ReadableSpan(
         name=described.name,
         context=SpanContext(trace_id, frame.span_id, is_remote=False, trace_flags=_SAMPLED),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import threading
 import time
 from importlib.metadata import entry_points
@@ -19,7 +18,7 @@ from . import attributes as keys
 from . import health
 from .capture import Capture
 from .documents import load_documents
-from .recording import Described, Frame, describe_capture, describe_returned, ended_span, status_of
+from .recording import IDS, Described, Frame, describe_capture, describe_returned, ended_span, status_of
 from .returned import ResponseReader, Returned
 from .seams import install, remove
 from .worker import Worker
@@ -39,6 +38,8 @@ _EXPORTER_GROUP: Final = "opentelemetry_traces_exporter"
 
 _lock = threading.Lock()
 _runtime: Runtime | None = None
+_decided = False
+"""Whether capture was switched on or off, or that failed: what a decorator finds then is not its to change."""
 
 
 class _ToWorker(SpanProcessor):
@@ -91,7 +92,7 @@ class Runtime:
             max_attribute_length=SpanLimits.UNSET,
             max_span_attribute_length=SpanLimits.UNSET,
         )
-        provider = TracerProvider(sampler=ALWAYS_ON, span_limits=unlimited, shutdown_on_exit=False)
+        provider = TracerProvider(sampler=ALWAYS_ON, id_generator=IDS, span_limits=unlimited, shutdown_on_exit=False)
         provider.add_span_processor(_ToWorker(self))
         return provider
 
@@ -106,7 +107,7 @@ class Runtime:
     def begin_span(self, parent: Context, started_ns: int) -> tuple[Span | None, int]:
         """Return the span of a call that begins now, None where it is made when the call has ended, and its id."""
         if not self._live_spans:
-            return None, random.getrandbits(64) or 1
+            return None, IDS.generate_span_id()
         span = self.tracer.start_span("call", context=parent, kind=SpanKind.CLIENT, start_time=started_ns)
         return span, span.get_span_context().span_id
 
@@ -191,8 +192,9 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
     Raises:
         ValueError: if ``hosts`` names a provider that has no document.
     """
-    global _runtime  # noqa: PLW0603  capture is a state of the process
+    global _runtime, _decided  # noqa: PLW0603  capture is a state of the process
     with _lock:
+        _decided = True
         if _runtime is not None:
             return _runtime
         if capture_content is None:
@@ -210,13 +212,20 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
 
 def uninstrument() -> None:
     """Stop recording, restore every patched method exactly, and write what is left."""
-    global _runtime
+    global _runtime, _decided  # noqa: PLW0603
     with _lock:
+        _decided = True
         runtime, _runtime = _runtime, None
         if runtime is not None:
             remove()
             atexit.unregister(runtime.close)
             runtime.close()
+
+
+def instrument_on_first_use() -> None:
+    """Switch capture on with its defaults, unless the application has switched it on or off, or this failed before."""
+    if not _decided:
+        instrument()
 
 
 def flush(timeout_s: float = 30.0) -> bool:

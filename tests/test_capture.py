@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import random
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -211,3 +212,18 @@ def test_a_pipeline_of_the_application_gets_the_calls(stub: StubServer, capture:
     ]
     assert {row["call_id"] for row in rows} == {rows[0]["span_id"]}
     provider.shutdown()
+
+
+@pytest.mark.parametrize("http_spans", [False, True])
+def test_a_seeded_generator_makes_no_two_calls_alike(
+    http_spans: bool, library: Any, stub: StubServer, capture: Recorder
+):
+    """Applications seed Python's generator; ids must differ from run to run all the same."""
+    capture.on(http_spans=http_spans)
+    stub.script(json_reply(CHAT), json_reply(CHAT))
+    ids: set[tuple[str, str]] = set()
+    for _ in range(2):
+        random.seed(42)
+        library.post(f"{stub.url}/v1/chat/completions", content=ASKED, headers=KNOWN_LENGTH)
+        ids |= {(row["trace_id"], row["span_id"]) for row in capture.rows() if row["call_id"]}
+    assert len({trace for trace, _ in ids}) == len({span for _, span in ids}) == 2

@@ -170,20 +170,23 @@ def test_a_failing_name_is_counted_and_the_function_runs(said: Any, recorder: Re
 def test_observe_switches_capture_on(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capture: Recorder):
     monkeypatch.setenv("TURNLEDGER_STORE", str(tmp_path))
     runtime = importlib.import_module("turnledger.instrument.runtime")
+    monkeypatch.setattr(runtime, "_decided", False)  # as in a process that has just begun
 
     @turnledger.observe
     def answer() -> bool:
         return runtime.active_runtime() is not None
 
     assert answer()
+    turnledger.uninstrument()
+    assert not answer(), "what the application has switched off stays off"
 
 
 def test_a_failing_setup_is_not_the_functions(capture: Recorder, monkeypatch: pytest.MonkeyPatch):
-    def broken() -> None:
-        raise RuntimeError("no store")
-
-    monkeypatch.setattr("turnledger.instrument.runtime.instrument", broken)
-    assert turnledger.observe(lambda: "done")() == "done"
+    runtime = importlib.import_module("turnledger.instrument.runtime")
+    monkeypatch.setattr(runtime, "_decided", False)
+    monkeypatch.setattr(runtime, "entry_points", lambda **_: ())
+    observed = turnledger.observe(lambda: "done")
+    assert [observed(), observed()] == ["done", "done"]
     assert health.snapshot() == {"observe.instrument": 1}
 
 
