@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .analysis.ledger import Ledger as Ledger
-    from .analysis.ledger import open_ledger as open  # noqa: A004  the public name reads turnledger.open
+    from .analysis.ledger import open_ledger
     from .exporters.parquet import ParquetSpanExporter as ParquetSpanExporter
     from .instrument.context import conversation as conversation
     from .instrument.context import propagate as propagate
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .instrument.runtime import instrument as instrument
     from .instrument.runtime import uninstrument as uninstrument
 
+    open = open_ledger  # noqa: A001  the public name reads turnledger.open
+
 _HOMES = {
     "Ledger": ("analysis.ledger", "Ledger"),
     "ParquetSpanExporter": ("exporters.parquet", "ParquetSpanExporter"),
@@ -29,14 +31,27 @@ _HOMES = {
     "extract_all_metadata": ("instrument.facts", "extract_all_metadata"),
     "flush": ("instrument.runtime", "flush"),
     "get_provider_capabilities": ("instrument.documents", "get_provider_capabilities"),
-    "instrument": ("instrument.runtime", "instrument"),
+    "instrument": ("instrument", None),  # the package itself, which can be called
     "observe": ("instrument.observe", "observe"),
     "open": ("analysis.ledger", "open_ledger"),
     "propagate": ("instrument.context", "propagate"),
     "uninstrument": ("instrument.runtime", "uninstrument"),
 }
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "Ledger",
+    "ParquetSpanExporter",
+    "conversation",
+    "extract_all_identifiers",
+    "extract_all_metadata",
+    "flush",
+    "get_provider_capabilities",
+    "instrument",
+    "observe",
+    "open",
+    "propagate",
+    "uninstrument",
+]
 __version__ = "0.1.0"
 
 
@@ -44,10 +59,11 @@ def __getattr__(name: str) -> object:
     """Import the home of a public name on its first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    from importlib import import_module  # noqa: PLC0415  this module imports nothing
 
-    module, attribute = _HOMES[name]
-    value = getattr(import_module(f"{__name__}.{module}"), attribute)
+    home, attribute = _HOMES[name]
+    module = import_module(f"{__name__}.{home}")
+    value = module if attribute is None else getattr(module, attribute)
     globals()[name] = value
     return value
 

@@ -205,6 +205,18 @@ def test_public_names(name: str):
     assert name in dir(turnledger)
 
 
+def test_every_public_name_has_its_home():
+    assert list(turnledger._HOMES) == turnledger.__all__
+
+
+def test_instrument_is_a_function_and_a_package():
+    modules = loaded_after(
+        "import turnledger, turnledger.instrument.health\n"
+        "assert callable(turnledger.instrument) and turnledger.instrument.health.snapshot() == {}"
+    )
+    assert "turnledger.instrument.runtime" not in modules
+
+
 def test_unknown_public_name():
     with pytest.raises(AttributeError, match="has no attribute 'ledgers'"):
         _ = turnledger.ledgers
