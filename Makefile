@@ -29,8 +29,8 @@ help: ## List the targets
 demo: $(STAMP) ## See it work: calls captured from a built-in stand-in provider, their conversations and costs
 	@$(BIN)/turnledger demo $(DEMO_ARGS)
 
-test: $(STAMP) ## Run the tests (PYTEST_ARGS='-k name -x' goes to pytest)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP) ## Run the tests in two processes (PYTEST_ARGS='-k name -x' goes to pytest; '-n 0 --pdb' debugs)
+	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and formatting
 	@$(BIN)/ruff check .
