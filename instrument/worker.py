@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 MAX_QUEUED: Final = 10_000
 BATCH_SIZE: Final = 512
+PAUSE_S: Final = 0.05
+"""How long an idle worker lets an item lie. Its answer has just come: the application is at work on it, and two threads
+share one interpreter. What else comes in meanwhile is handled with it."""
+
 _STOP: Final = object()
 
 _here: Final = threading.local()
@@ -49,6 +53,7 @@ class Worker:
         self._lock = threading.Lock()
         self._export_lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()
         self._stopped = False
 
     def after_fork(self) -> None:
@@ -83,19 +88,29 @@ class Worker:
                 self._thread = thread
         return self._thread is not None
 
+    def _next(self, due: float) -> Any:
+        """Return the next item, None if there was none until ``due``."""
+        try:
+            return self._queue.get_nowait()
+        except Empty:
+            pass
+        try:
+            # Nothing collected: nothing is due, and an idle application is not woken.
+            item = self._queue.get(timeout=max(0.0, due - time.monotonic())) if self._collected else self._queue.get()
+        except Empty:
+            return None
+        if not isinstance(item, threading.Event) and item is not _STOP:
+            self._hurry.wait(PAUSE_S)
+        return item
+
     def _run(self) -> None:
         due = time.monotonic() + self._interval_s
         while True:
-            try:
-                # Nothing collected: nothing is due, and an idle application is not woken.
-                item = (
-                    self._queue.get(timeout=max(0.0, due - time.monotonic())) if self._collected else self._queue.get()
-                )
-            except Empty:
-                item = None
+            item = self._next(due)
             if item is _STOP:
                 return
             if isinstance(item, threading.Event):
+                self._hurry.clear()
                 self._flush()
                 item.set()
             elif item is not None:
@@ -136,6 +151,7 @@ class Worker:
             self._drain()
             return True
         done = threading.Event()
+        self._hurry.set()
         self._queue.put(done)
         return done.wait(timeout_s)
 

@@ -110,6 +110,17 @@ def test_a_small_batch_waits_for_its_interval_only(books: _Books):
     books.worker.stop(10)
 
 
+def test_an_idle_worker_lets_an_item_lie_until_a_flush(books: _Books, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "PAUSE_S", NEVER_S)
+    for _ in range(2):
+        books.worker.submit("one")
+        books.worker.submit("two")
+        assert books.handled == []
+        assert books.worker.flush(10)
+        assert [item for item, _ in books.handled] == ["one", "two"]
+        books.handled.clear()
+
+
 def test_a_bad_item_is_counted_and_logged_once(books: _Books, caplog: pytest.LogCaptureFixture):
     for item in ("bad", "good", "bad"):
         books.worker.submit(item)
