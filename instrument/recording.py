@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -29,19 +30,28 @@ _SCOPE: Final = InstrumentationScope(keys.SCOPE)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
-class _SystemIds(IdGenerator):
-    """Ids that no two processes share, also where the application gives Python's generator a seed."""
+class _OwnIds(IdGenerator):
+    """Ids that no two processes share, also where the application gives Python's shared generator a seed.
+
+    A generator of our own, not the system's: asking the system lets go of the interpreter, and the application's thread
+    would wait until it gets it back.
+    """
+
+    def __init__(self) -> None:
+        self._random = random.Random()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_span_id(self) -> int:
         """Return 64 random bits, not all zero."""
-        return int.from_bytes(os.urandom(8)) or 1
+        return self._random.getrandbits(64) or 1
 
     def generate_trace_id(self) -> int:
         """Return 128 random bits, not all zero."""
-        return int.from_bytes(os.urandom(16)) or 1
+        return self._random.getrandbits(128) or 1
 
 
-IDS: Final = _SystemIds()
+IDS: Final = _OwnIds()
 
 
 class Frame(NamedTuple):

@@ -240,7 +240,9 @@ def run(code: str, *arguments: Path) -> None:
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system cannot fork")
 def test_a_forked_child_begins_anew(tmp_path: Path, stored: Callable[[Path], list[dict[str, Any]]]):
     run(FORK, tmp_path)
-    assert sorted(row["response_id"] for row in stored(tmp_path)) == ["child", "parent-after", "parent-before"]
+    rows = stored(tmp_path)
+    assert sorted(row["response_id"] for row in rows) == ["child", "parent-after", "parent-before"]
+    assert len({row["span_id"] for row in rows}) == len({row["trace_id"] for row in rows}) == len(rows)
 
 
 def test_a_process_that_ends_writes_what_it_has(tmp_path: Path, stored: Callable[[Path], list[dict[str, Any]]]):
