@@ -28,7 +28,12 @@ with used as (
         try_cast(coalesce(spans.usage_details['output_image_tokens'], 0) as decimal(15, 0)) as output_image,
         try_cast(coalesce(spans.usage_details['input_video_tokens'], 0) as decimal(15, 0)) as input_video,
         try_cast(coalesce(spans.usage_details['output_video_tokens'], 0) as decimal(15, 0)) as output_video,
-        try_cast(coalesce(spans.usage_details['web_search_requests'], 0) as decimal(15, 0)) as web_searches
+        try_cast(coalesce(spans.usage_details['web_search_requests'], 0) as decimal(15, 0)) as web_searches,
+        -- billed beside the totals, some of it at another model's price
+        list_has_any(
+            map_keys(spans.usage_details),
+            ['compaction_input_tokens', 'compaction_output_tokens', 'advisor_input_tokens', 'advisor_output_tokens']
+        ) as has_more
     from spans
     inner join price_matches as matches
         on spans.provider is not distinct from matches.provider
@@ -78,6 +83,7 @@ select
     case
         when unmatched_reason is not null then unmatched_reason
         when is_cut_off then 'ended before its usage was complete'
+        when has_more then 'tokens billed beside the totals'
         when lacks_output then 'output tokens not reported'
         when not has_rate then concat('no price at that time for service tier ', coalesce(price_tier, 'standard'))
         when own_input is null or own_output is null or own_write is null then 'usage out of range'
