@@ -157,6 +157,32 @@ def test_what_has_no_price_is_null_and_says_why(tmp_path: Any, said: dict[str, A
     assert costs == [(None, None), (Decimal("0.000075"), "computed")]
 
 
+def test_cached_audio_is_billed_once_as_cached(tmp_path: Any) -> None:
+    """Counts of a recorded call: nearly all of its audio and video was read from a cache."""
+    row = call_row(
+        provider="gemini",
+        surface="generate_content",
+        request_model="gemini-2.5-flash",
+        response_model="gemini-2.5-flash",
+        input_tokens=17713,
+        cache_read_tokens=17379,
+        output_tokens=889,
+        reasoning_tokens=821,
+        usage_details=[("input_audio_tokens", 1917), ("cache_read_audio_tokens", 1881), ("input_video_tokens", 15780)],
+    )
+    model = get_snapshot().find_provider_model("gemini-2.5-flash", None, "google", None)[1]
+    usage = Usage(
+        input_tokens=17713,
+        cache_read_tokens=17379,
+        input_audio_tokens=1917,
+        cache_audio_read_tokens=1881,
+        output_tokens=889,
+    )
+    expected = model.get_prices(row["started_at"]).calc_price(usage)["total_price"]
+    with turnledger.open(write_store(tmp_path, [row]).root) as ledger:
+        assert ledger.sql("select cost_usd from calls").item() == expected
+
+
 def test_the_standard_tier_is_the_price_without_a_tier(tmp_path: Any) -> None:
     rows = [call_row(service_tier=tier) for tier in (None, "default", "")]
     with turnledger.open(write_store(tmp_path, rows).root) as ledger:

@@ -8,6 +8,7 @@ from typing import Final
 ORDER: Final = (
     "attempts",
     "rates",
+    "attempt_usage",
     "attempt_costs",
     "chains",
     "calls",

@@ -1,70 +1,30 @@
 -- attempt_costs: one row per HTTP attempt with usage; USD, exact. computed_cost_usd is NULL where unpriced_reason says why.
 -- A part of the usage (cache reads, audio ...) that has a price of its own is taken out of its total and billed at that
--- price; one without stays in the total and is billed as its total is.
-with used as (
-    select
-        spans.span_id,
-        spans.call_id,
-        spans.started_at,
-        spans.operation,
-        coalesce(spans.started_at, now()) as priced_at,
-        spans.finish_reasons is null and spans.error_type is not null as is_cut_off,
-        spans.output_tokens is null and spans.operation <> 'embeddings' as lacks_output,
-        spans.input_tokens,
-        matches.price_provider,
-        matches.book_model,
-        matches.price_tier,
-        matches.unmatched_reason,
-        try_cast(spans.input_tokens as decimal(15, 0)) as total_input,
-        try_cast(coalesce(spans.output_tokens, 0) as decimal(15, 0)) as total_output,
-        try_cast(coalesce(spans.cache_read_tokens, 0) as decimal(15, 0)) as cache_read,
-        try_cast(coalesce(spans.cache_write_tokens, 0) as decimal(15, 0)) as total_write,
-        try_cast(coalesce(spans.cache_write_by_ttl['5m'], 0) as decimal(15, 0)) as write_5m,
-        try_cast(coalesce(spans.cache_write_by_ttl['1h'], 0) as decimal(15, 0)) as write_1h,
-        try_cast(coalesce(spans.reasoning_tokens, 0) as decimal(15, 0)) as reasoning,
-        try_cast(coalesce(spans.usage_details['input_audio_tokens'], 0) as decimal(15, 0)) as input_audio,
-        try_cast(coalesce(spans.usage_details['output_audio_tokens'], 0) as decimal(15, 0)) as output_audio,
-        try_cast(coalesce(spans.usage_details['input_image_tokens'], 0) as decimal(15, 0)) as input_image,
-        try_cast(coalesce(spans.usage_details['output_image_tokens'], 0) as decimal(15, 0)) as output_image,
-        try_cast(coalesce(spans.usage_details['input_video_tokens'], 0) as decimal(15, 0)) as input_video,
-        try_cast(coalesce(spans.usage_details['output_video_tokens'], 0) as decimal(15, 0)) as output_video,
-        try_cast(coalesce(spans.usage_details['web_search_requests'], 0) as decimal(15, 0)) as web_searches,
-        -- billed beside the totals, some of it at another model's price
-        list_has_any(
-            map_keys(spans.usage_details),
-            ['compaction_input_tokens', 'compaction_output_tokens', 'advisor_input_tokens', 'advisor_output_tokens']
-        ) as has_more
-    from spans
-    inner join price_matches as matches
-        on spans.provider is not distinct from matches.provider
-        and spans.surface is not distinct from matches.surface
-        and spans.request_model is not distinct from matches.request_model
-        and spans.response_model is not distinct from matches.response_model
-        and spans.service_tier is not distinct from matches.service_tier
-    where spans.call_id is not null
-        and spans.input_tokens is not null
-),
-
-rated as (
+-- price; one without stays in the total and is billed as its total is. What is in two parts (cached audio) is billed once,
+-- as cached.
+with rated as (
     select
         used.*,
         rates.* exclude (price_provider, book_model, valid_from, valid_to),
         rates.book_model is not null as has_rate,
-        if(cache_read_usd is null, 0, cache_read) as own_read,
-        if(cache_write_5m_usd is null, 0, write_5m) as own_write_5m,
-        if(cache_write_1h_usd is null, 0, write_1h) as own_write_1h,
-        if(cache_write_usd is null, 0, total_write - own_write_5m - own_write_1h) as own_write,
-        if(input_audio_usd is null, 0, input_audio) as own_input_audio,
-        if(input_image_usd is null, 0, input_image) as own_input_image,
+        coalesce(cache_read_usd, cache_audio_read_usd, cache_image_read_usd) is not null as has_read_price,
+        if(cache_audio_read_usd is null, 0, cached_audio) as own_cached_audio,
+        if(cache_image_read_usd is null, 0, cached_image) as own_cached_image,
+        if(cache_read_usd is null, 0, cache_read - own_cached_audio - own_cached_image) as own_read,
+        if(cache_write_5m_usd is null, 0, cache_write_5m) as own_write_5m,
+        if(cache_write_1h_usd is null, 0, cache_write_1h) as own_write_1h,
+        if(cache_write_usd is null, 0, cache_write - own_write_5m - own_write_1h) as own_write,
+        if(input_audio_usd is null, 0, input_audio - if(has_read_price, cached_audio, 0)) as own_input_audio,
+        if(input_image_usd is null, 0, input_image - if(has_read_price, cached_image, 0)) as own_input_image,
         if(input_video_usd is null, 0, input_video) as own_input_video,
         if(reasoning_usd is null, 0, reasoning) as own_reasoning,
         if(output_audio_usd is null, 0, output_audio) as own_output_audio,
         if(output_image_usd is null, 0, output_image) as own_output_image,
         if(output_video_usd is null, 0, output_video) as own_output_video,
-        total_input - own_read - own_write_5m - own_write_1h - own_write
+        input - own_read - own_cached_audio - own_cached_image - own_write_5m - own_write_1h - own_write
             - own_input_audio - own_input_image - own_input_video as own_input,
-        total_output - own_reasoning - own_output_audio - own_output_image - own_output_video as own_output
-    from used
+        output - own_reasoning - own_output_audio - own_output_image - own_output_video as own_output
+    from attempt_usage as used
     left join rates
         on used.price_provider = rates.price_provider
         and used.book_model = rates.book_model
@@ -87,7 +47,8 @@ select
         when lacks_output then 'output tokens not reported'
         when not has_rate then concat('no price at that time for service tier ', coalesce(price_tier, 'standard'))
         when own_input is null or own_output is null or own_write is null then 'usage out of range'
-        when least(own_input, own_output, own_write) < 0 then 'contradictory usage'
+        when least(own_input, own_output, own_read, own_write, own_input_audio, own_input_image) < 0
+            then 'contradictory usage'
         when input_usd is null and own_input > 0 then 'no price for input tokens'
         when output_usd is null and own_output > 0 then 'no price for output tokens'
         when web_search_usd is null and web_searches > 0 then 'no price for web searches'
@@ -96,6 +57,8 @@ select
         coalesce(request_usd, 0)
         + own_input * coalesce(input_usd, 0)
         + own_read * coalesce(cache_read_usd, 0)
+        + own_cached_audio * coalesce(cache_audio_read_usd, 0)
+        + own_cached_image * coalesce(cache_image_read_usd, 0)
         + own_write * coalesce(cache_write_usd, 0)
         + own_write_5m * coalesce(cache_write_5m_usd, 0)
         + own_write_1h * coalesce(cache_write_1h_usd, 0)

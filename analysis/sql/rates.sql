@@ -17,6 +17,8 @@ select
     max(usd_per_unit) filter (where unit = 'cache_write_mtok') as cache_write_usd,
     max(usd_per_unit) filter (where unit = 'cache_write_5m_mtok') as cache_write_5m_usd,
     max(usd_per_unit) filter (where unit = 'cache_write_1h_mtok') as cache_write_1h_usd,
+    max(usd_per_unit) filter (where unit = 'cache_audio_read_mtok') as cache_audio_read_usd,
+    max(usd_per_unit) filter (where unit = 'cache_image_read_mtok') as cache_image_read_usd,
     max(usd_per_unit) filter (where unit = 'output_reasoning_mtok') as reasoning_usd,
     max(usd_per_unit) filter (where unit = 'input_audio_mtok') as input_audio_usd,
     max(usd_per_unit) filter (where unit = 'output_audio_mtok') as output_audio_usd,
