@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 from google import genai
@@ -212,7 +213,11 @@ def anthropic_client(stub: StubServer, kind: Any = anthropic.Anthropic, **option
 
 
 def genai_client(stub: StubServer) -> genai.Client:
-    return genai.Client(api_key="test-key", http_options=types.HttpOptions(base_url=stub.url))
+    # With a transport of its own it stays on httpx2; without one its async side takes aiohttp where that is installed.
+    transport = {"transport": httpx2.AsyncHTTPTransport()}
+    return genai.Client(
+        api_key="test-key", http_options=types.HttpOptions(base_url=stub.url, async_client_args=transport)
+    )
 
 
 @pytest.mark.parametrize("style", OPENAI)
