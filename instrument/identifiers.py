@@ -19,6 +19,9 @@ UNDOCUMENTED: Final = "undocumented:"
 MAX_VALUES: Final = 512
 """Distinct values kept under one name."""
 
+MAX_NAMES: Final = 256
+"""Distinct names kept of swept identifiers: an object keyed by ids has one for each of them."""
+
 _ID_WORD: Final = re.compile(
     r"(?:^(?:id|ids|uuid|guid|arn)$|_(?:id|ids|uuid|guid|arn)$|[a-z0-9](?:Id|Ids|ID|IDs|Uuid|UUID|Arn)$)"
 )
@@ -72,17 +75,18 @@ def _leaves(node: Any, path: str, key: str, rules: ContentRules, depth: int) -> 
     if isinstance(node, str):
         if is_identifier_key(key) and is_identifier(node, rules, key):
             yield path, node
-    elif depth < MAX_DEPTH and key.lower() not in rules.opaque:
-        for name, child, inner in _children(node, path, key):
+    elif depth < MAX_DEPTH and not rules.hides(key):
+        for name, child, inner in _children(node, path, key, rules):
             yield from _leaves(inner, child, name, rules, depth + 1)
 
 
-def _children(node: Any, path: str, key: str) -> Iterator[tuple[str, str, Any]]:
+def _children(node: Any, path: str, key: str, rules: ContentRules) -> Iterator[tuple[str, str, Any]]:
     """Yield key, path and value of what a node holds; what an element of a list stands under is the list's key."""
     if isinstance(node, dict):
         for name, value in cast("dict[str, Any]", node).items():
             if isinstance(value, str | dict | list):
-                yield name, f"{path}.{name}" if name.isascii() else f"{path}.*", value
+                # A key can be content as well: what someone wrote, or a credential.
+                yield name, f"{path}.{name if rules.kept_name(name) == name else '*'}", value
     elif isinstance(node, list):
         for value in cast("list[Any]", node):
             if isinstance(value, str | dict | list):
@@ -106,6 +110,6 @@ def undocumented(found: Iterable[tuple[str, str]], known: Identifiers, rules: Co
     documented = {value for values in known.values() for value in values}
     rest: Identifiers = {}
     for name, value in found:
-        if value not in documented:
+        if value not in documented and (len(rest) < MAX_NAMES or UNDOCUMENTED + name in rest):
             add(rest, UNDOCUMENTED + name, [value], rules)
     return rest

@@ -86,6 +86,11 @@ class ContentRules:
         """Tell whether the string is a credential, by its key or by its own look."""
         return key.lower() in self.secret or self.secret_pattern.search(value) is not None
 
+    def hides(self, key: str) -> bool:
+        """Tell whether nothing of what stands under the key is to be looked at."""
+        lowered = key.lower()
+        return lowered in self.opaque or lowered in self.secret
+
     def kept_name(self, name: str) -> str:
         """Return the key if it is one, its length if it is content that someone used as a key."""
         kept = self._kept_names.get(name)
