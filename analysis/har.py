@@ -6,20 +6,17 @@ An entry's span id comes from its own bytes, so that importing a recording again
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import duckdb
-import ijson
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -33,17 +30,21 @@ from ..instrument.documents import Registry, load_documents
 from ..instrument.exchange import Exchange
 from ..instrument.facts import CallFacts, extract
 from .files import parquet_list, readable, span_files
+from .har_file import HarError, Progress, read_entries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from ..exporters.store import Store
 
-_GZIP: Final = b"\x1f\x8b"
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Recorders that know no time write 1970; no provider answered before this."""
 
+_LONGEST_MS: Final = 7 * 24 * 3_600_000
+"""A recorder that says it took longer has counted something else."""
+
 NOT_A_CALL: Final = "not a provider call"
-Progress = Callable[[Path, int, int], None]
-"""Called with the file, the bytes read of it and its size."""
 
 
 @dataclass
@@ -87,7 +88,7 @@ def _import_file(
     report = ImportReport(path)
     copies: Counter[str] = Counter()
     try:
-        for index, entry in enumerate(_entries(path, progress)):
+        for index, entry in enumerate(read_entries(path, progress)):
             digest = hashlib.blake2b(_canonical(entry), digest_size=16).hexdigest()
             # The same bytes twice in one file are two calls that happened to be alike.
             span_id = hashlib.blake2b(f"{digest}#{copies[digest]}".encode(), digest_size=8).hexdigest()
@@ -101,50 +102,9 @@ def _import_file(
                 known.add(span_id)
             else:
                 report.skipped[reason] += 1
-    except (OSError, EOFError, ijson.JSONError, UnicodeDecodeError, ValueError) as error:
-        report.error = _plain(error)
+    except HarError as error:
+        report.error = str(error)
     return report
-
-
-def _plain(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    said = " ".join(str(error).split())[:160]
-    return f"not a readable HAR file ({said})" if said else "not a readable HAR file"
-
-
-class _Counting:
-    """A binary file that tells how far it has been read."""
-
-    def __init__(self, raw: IO[bytes], told: Callable[[int], None]) -> None:
-        self._raw, self._told = raw, told
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._raw.read(size)
-        self._told(self._raw.tell())
-        return data
-
-
-def _entries(path: Path, progress: Progress | None) -> Iterator[dict[str, Any]]:
-    size = path.stat().st_size
-    with path.open("rb") as raw:
-        packed = raw.read(2) == _GZIP
-        raw.seek(0)
-        counting = _Counting(raw, lambda read: progress(path, read, size) if progress else None)
-        source: Any = gzip.GzipFile(fileobj=cast("IO[bytes]", counting)) if packed else counting
-        found = False
-        for entry in ijson.items(source, "log.entries.item"):
-            found = True
-            if not isinstance(entry, dict):
-                raise ValueError("log.entries holds something other than objects")  # noqa: TRY004  one kind of error
-            yield cast("dict[str, Any]", entry)
-        if not found and not _has_entries(path, packed=packed):
-            raise ValueError("it has no log.entries")
-
-
-def _has_entries(path: Path, *, packed: bool) -> bool:
-    with gzip.open(path) if packed else path.open("rb") as file:
-        return any(prefix == "log.entries" and event == "start_array" for prefix, event, _ in ijson.parse(file))
 
 
 def _canonical(entry: dict[str, Any]) -> bytes:
@@ -165,7 +125,8 @@ def _import_entry(  # noqa: PLR0913  an entry, who it is, where it goes
         return "malformed entry"
     facts = extract(exchange, registry)
     if facts is None:
-        return NOT_A_CALL
+        host = registry.of_host(urlsplit(exchange.url).netloc)
+        return f"another endpoint of {host.id}" if host else NOT_A_CALL
     writer.add(span_row(_span(facts, source, span_id, digest)))
     return None
 
@@ -178,9 +139,10 @@ def to_exchange(entry: dict[str, Any]) -> Exchange:
     """
     request, response = entry["request"], entry["response"]
     started = _started(entry, response)
-    elapsed = entry.get("time")
-    ended = started + int(float(elapsed) * 1e6) if started is not None and elapsed and float(elapsed) > 0 else started
+    elapsed = float(entry.get("time") or 0)
+    ended = started + int(elapsed * 1e6) if started is not None and 0 < elapsed < _LONGEST_MS else started
     post: dict[str, Any] = request.get("postData") or {}
+    content: dict[str, Any] = response.get("content") or {}
     status = int(response.get("status") or 0)
     return Exchange.build(
         method=str(request["method"]),
@@ -189,7 +151,7 @@ def to_exchange(entry: dict[str, Any]) -> Exchange:
         request_body=_bytes(post.get("text"), post.get("encoding")),
         status_code=status or None,
         response_headers=_headers(response),
-        response_body=_bytes((response.get("content") or {}).get("text"), response.get("content", {}).get("encoding")),
+        response_body=_bytes(content.get("text"), content.get("encoding")),
         started_ns=started,
         ended_ns=ended,
         error_type=None if status else "no_response",
@@ -204,7 +166,9 @@ def _headers(message: dict[str, Any]) -> list[tuple[str, str]]:
 def _bytes(text: Any, encoding: Any) -> bytes:
     if not text:
         return b""
-    return base64.b64decode(text) if encoding == "base64" else str(text).encode("utf-8", "replace")
+    if encoding == "base64":
+        return base64.b64decode("".join(text.split()), validate=True)
+    return str(text).encode("utf-8", "replace")
 
 
 def _started(entry: dict[str, Any], response: dict[str, Any]) -> int | None:

@@ -98,6 +98,11 @@ class Registry:
             raise ValueError(f"no provider document {name!r}; known: {', '.join(sorted(self.documents))}")
         return found
 
+    def of_host(self, netloc: str) -> ProviderDocument | None:
+        """Return the document that names the host, or that it was mapped to; None for any other host."""
+        known, documents = self._of_host(netloc.lower())
+        return documents[0] if known else None
+
     def may_match(self, method: str, path: bytes) -> bool:
         """Tell by the method and a path's last word, in a fraction of a microsecond, whether ``match`` may find any."""
         if method not in self._methods:
