@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, settings
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 # Test files are loaded by path, not as a package; this is how they reach their helpers.
@@ -20,6 +21,10 @@ from turnledger.instrument import health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# No test depends on how fast the machine is.
+settings.register_profile("turnledger", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("turnledger")
 
 
 class Recorder:

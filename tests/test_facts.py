@@ -51,7 +51,7 @@ def test_what_is_no_identifier_is_not_kept_as_one(value: Any):
     assert found.identifiers == {"response_id": ["ok"]}
 
 
-WORDS = st.text(string.ascii_letters + " .,", min_size=3, max_size=40).filter(lambda text: " " in text.strip())
+WORDS = st.lists(st.text(string.ascii_letters + ".,", min_size=3, max_size=9), min_size=2, max_size=6).map(" ".join)
 
 
 @given(WORDS, st.sampled_from(["content", "text", "id", "user_id", "anything", "arguments", "title"]))

@@ -118,7 +118,7 @@ _SECRETS = st.one_of(
     st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=16, max_size=16).map("AKIA{}".format),
     st.tuples(*[st.text(_ASCII + "_-", min_size=12, max_size=30)] * 3).map(lambda parts: "eyJ" + ".".join(parts)),
 )
-_PROSE = st.lists(st.text(_ASCII, min_size=1, max_size=8), min_size=2, max_size=6).map(" ".join)
+_PROSE = st.lists(st.text(_ASCII, min_size=3, max_size=8), min_size=2, max_size=6).map(" ".join)
 _KEYS = st.sampled_from(
     ["id", "user", "user_id", "thread_id", "x", "items", "metadata", "choices", "message", "status", "code"]
 )
