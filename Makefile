@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format typecheck scorecard bench constraints clean
+.PHONY: help demo test torture lint format typecheck scorecard bench constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ demo: $(STAMP) ## See it work: calls captured from a built-in stand-in provider,
 
 test: $(STAMP) ## Run the tests in two processes (PYTEST_ARGS='-k name -x' goes to pytest; '-n 0 --pdb' debugs)
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+torture: $(STAMP) ## Run the tests with ten times as many examples, new ones each time (PYTEST_ARGS as for test)
+	@$(BIN)/python -m pytest -n 2 --hypothesis-profile torture $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and formatting
 	@$(BIN)/ruff check .

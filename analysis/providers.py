@@ -20,6 +20,7 @@ PROVIDER_SCHEMA: Final = pl.Schema(
         "otel_provider_name": pl.String(),
         "hosts": _TEXTS,
         "surfaces": _TEXTS,
+        "unbilled_surfaces": _TEXTS,  # those whose requests run no model: no price is missed there
         "api_stateful": pl.String(),
         "sdk_session_support": pl.String(),
         "supported_identifiers": _TEXTS,
@@ -46,6 +47,7 @@ def _row(document: ProviderDocument) -> dict[str, Any]:
         "otel_provider_name": document.otel_name,
         "hosts": list(document.hosts),
         "surfaces": [surface.name for surface in document.surfaces],
+        "unbilled_surfaces": [surface.name for surface in document.surfaces if not surface.is_billed],
         "api_stateful": _text(document.front.get("api_stateful")),
         "sdk_session_support": _text(document.front.get("sdk_session_support")),
         "supported_identifiers": sorted({name for surface in document.surfaces for name in surface.identifiers}),

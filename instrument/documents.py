@@ -83,8 +83,13 @@ class Registry:
         self._wildcards = [(host[1:], document) for host, document in self._by_host.items() if host.startswith("*.")]
         self._cache: dict[tuple[str, str, str], Match | None] = {}
         surfaces = [surface for document in self.documents.values() for surface in document.surfaces]
-        self._methods = frozenset(method for surface in surfaces for method in surface.methods)
-        self._tails = frozenset(surface.tail.encode() for surface in surfaces)
+        self._tails: dict[
+            str, tuple[set[bytes], set[bytes]]
+        ] = {}  # by method: last words, words before the last segment
+        for surface in surfaces:
+            for method in surface.methods:
+                word, behind = surface.tail
+                self._tails.setdefault(method, (set(), set()))[behind].add(word.encode())
 
     def named(self, name: str) -> ProviderDocument:
         """Return the document of a provider, by its id or by its OpenTelemetry name.
@@ -104,10 +109,15 @@ class Registry:
         return documents[0] if known else None
 
     def may_match(self, method: str, path: bytes) -> bool:
-        """Tell by the method and a path's last word, in a fraction of a microsecond, whether ``match`` may find any."""
-        if method not in self._methods:
+        """Tell by the method and a path's last words, in half a microsecond, whether ``match`` may find any."""
+        tails = self._tails.get(method)
+        if tails is None:
             return False
-        return b"" in self._tails or path.rstrip(b"/").rpartition(b"/")[2].rpartition(b":")[2] in self._tails
+        last, before_last = tails
+        parent, _, segment = path.rstrip(b"/").rpartition(b"/")
+        if b"" in last or segment.rpartition(b":")[2] in last:
+            return True
+        return bool(before_last) and parent.rpartition(b"/")[2].rpartition(b":")[2] in before_last
 
     def match(self, method: str, netloc: str, path: str) -> Match | None:
         """Return the surface of a request, or None if it is none of any provider's.
@@ -243,6 +253,7 @@ def get_provider_capabilities(provider: str) -> dict[str, Any]:
         "surfaces": {
             surface.name: {
                 "operation": surface.operation,
+                "billed": surface.is_billed,
                 "supported_identifiers": sorted(surface.identifiers),
                 **surface.facts,
             }

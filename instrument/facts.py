@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from . import identifiers as ids
 from .documents import Match, Registry, load_documents
-from .metadata import raw_metadata, without_earlier_messages
+from .metadata import is_one_of, raw_metadata, without_earlier_messages
 from .paths import find
 from .redact import ContentRules, skeleton
 from .usage import Usage, read_usage
@@ -153,11 +153,13 @@ def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
         created_at=_created_at(reading),
         is_stream=_is_stream(reading),
         identifiers=_identifiers(reading),
-        usage=usage,
+        # Work that another request was billed for is not counted again: its figures stay in the raw usage.
+        usage=usage if surface.is_billed else Usage(),
         # Usage comes off the wire like all else: numbers and enum values stay as they were, prose does not.
         raw_usage=skeleton(usage.raw, surface.rules),
         message_count=len(messages) or None,
-        continues_turn=_continues_turn(messages, surface.messages),
+        # A request that runs no model begins no turn.
+        continues_turn=_continues_turn(messages, surface.messages) if surface.is_billed else True,
         raw_metadata=raw_metadata(exchange, new_request, reading.body, surface.rules),
     )
 
@@ -235,7 +237,7 @@ def _continues_turn(messages: Sequence[Any], rules: MessageRules) -> bool | None
     if not isinstance(last, dict):
         return False
     fields = cast("dict[str, Any]", last)
-    if fields.get(rules.role[0]) in rules.tool_roles or fields.get("type") in rules.tool_types:
+    if is_one_of(fields.get(rules.role[0]), rules.tool_roles) or is_one_of(fields.get("type"), rules.tool_types):
         return True
     return any(
         value in rules.tool_types if isinstance(value, str) else bool(value)

@@ -62,6 +62,14 @@ class Table:
             raise self.fail(name, "a text in quotes")
         return value
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return true or false."""
+        self.read.add(name)
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            raise self.fail(name, "true or false")
+        return value
+
     def texts(self, name: str, default: tuple[str, ...] | None = ()) -> tuple[str, ...]:
         """Return a list of strings; a single string counts as a list of one."""
         self.read.add(name)

@@ -114,4 +114,9 @@ def is_from_model(message: Any, rules: MessageRules) -> bool:
         return False
     fields = cast("dict[str, Any]", message)
     role = fields.get(rules.role[0])
-    return role in rules.model_roles or (role is None and fields.get("type") in rules.model_types)
+    return is_one_of(role, rules.model_roles) or (role is None and is_one_of(fields.get("type"), rules.model_types))
+
+
+def is_one_of(value: Any, names: frozenset[str]) -> bool:
+    """Tell whether a value of any JSON type is one of the names."""
+    return isinstance(value, str) and value in names

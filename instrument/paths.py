@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Path = tuple[str, ...]
 """Steps: a key, ``*`` for any key, ``[]`` for every element, ``[key=value]`` for those that have this value."""
+
+ROOT: Final = "$"
+"""The path of a document itself."""
 
 _STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[(?:\w+=[\w-]+)?\])*)")
 _ELEMENTS = re.compile(r"\[.*?\]")
@@ -27,6 +30,8 @@ def parse(text: str) -> Path:
     Raises:
         ValueError: if ``text`` is not a path.
     """
+    if text.strip() == ROOT:
+        return ()
     steps: list[str] = []
     for part in text.strip().split("."):
         match = _STEP.fullmatch(part)

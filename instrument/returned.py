@@ -63,7 +63,10 @@ class ResponseReader:
 
     def __init__(self, registry: Registry) -> None:
         self._shapes = [
-            _Shape(document, surface) for document in registry.documents.values() for surface in document.surfaces
+            _Shape(document, surface)
+            for document in registry.documents.values()
+            for surface in document.surfaces
+            if surface.is_billed
         ]
         roots = {path[0] for shape in self._shapes for path in shape.surface.usage.at}
         self._usage_names = roots | {_snake_case(name) for name in roots}

@@ -106,7 +106,8 @@ class Surface:
     operation: str
     methods: frozenset[str]
     path: re.Pattern[str]
-    tail: str
+    tail: tuple[str, int]
+    is_billed: bool
     requires: tuple[Location, ...]
     fields: Mapping[str, tuple[Location, ...]]
     identifiers: Mapping[str, tuple[Location, ...]]
@@ -132,6 +133,7 @@ def compile_surface(provider: str, table: Table, rules: ContentRules) -> Surface
         methods=frozenset(table.texts("method", ("POST",))),
         path=table.parsed("path", path_pattern, table.text("path"), "a path such as /v1/models/{model}:run"),
         tail=path_tail(table.text("path")),
+        is_billed=table.flag("billed", default=True),
         requires=tuple(_location(table, "requires", text) for text in table.texts("requires")),
         fields=fields,
         identifiers=_locations(table.table("identifiers")),
@@ -161,10 +163,17 @@ def path_pattern(text: str) -> re.Pattern[str]:
         raise ValueError(str(error)) from error
 
 
-def path_tail(text: str) -> str:
-    """Return the word that paths of this shape end with (after the last ``/`` or ``:``), empty if they share none."""
-    tail = re.split(r"[/:]", text.rstrip("/"))[-1]
-    return "" if "{" in tail or "*" in tail else tail
+def path_tail(text: str) -> tuple[str, int]:
+    """Return the last word that all paths of this shape share, and how many segments stand behind it: 0 or 1.
+
+    The word is what follows a segment's last ``:``; it is empty where paths end in two captured segments.
+    """
+    segments = text.rstrip("/").split("/")
+    for behind, segment in enumerate(reversed(segments[-2:])):
+        word = segment.rpartition(":")[2]
+        if "{" not in word and "*" not in word:
+            return word, behind
+    return "", 0
 
 
 def _location(table: Table, name: str, text: str) -> Location:
@@ -202,8 +211,10 @@ def _number(text: str) -> Decimal:
 
 def _usage(table: Table) -> UsageRules:
     merge = table.text("merge", "update")
-    if merge not in ("update", "last"):
-        raise table.fail("merge", "'update' (later figures replace earlier ones key by key) or 'last'")
+    if merge not in ("update", "last", "max"):
+        raise table.fail(
+            "merge", "'update' (later figures replace earlier ones key by key), 'max' (larger ones do) or 'last'"
+        )
     counts = Table(table.file, table.where, {name: table.values[name] for name in COUNTS if name in table.values})
     table.note(*COUNTS)
     beside, billed = _paths(table, "reasoning_beside_output_if_total"), _paths(table, "billed_cost")
@@ -223,15 +234,11 @@ def _usage(table: Table) -> UsageRules:
 
 
 def _stream(table: Table) -> StreamRules:
-    always = table.values.get("always", False)
-    table.note("always")
-    if not isinstance(always, bool):
-        raise table.fail("always", "true or false")
     rules = StreamRules(
         unwrap=_paths(table, "unwrap"),
         done_types=frozenset(table.texts("done_types")),
         done_paths=_paths(table, "done_paths"),
-        always=always,
+        always=table.flag("always", default=False),
     )
     table.finish()
     return rules

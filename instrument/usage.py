@@ -91,11 +91,28 @@ def _merged(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any] | Non
                 if not isinstance(found, dict) or not found:
                     continue
                 usage = cast("dict[str, Any]", found)
-                if merged is None or rules.merge == "last":
-                    merged = dict(usage)
+                usage = usage if path else _figures(usage)
+                if merged is None or (usage and rules.merge == "last"):
+                    merged = dict(usage) or None
                 else:
-                    merged.update({key: value for key, value in usage.items() if value is not None})
+                    merged |= {key: value for key, value in usage.items() if _replaces(value, merged.get(key), rules)}
     return merged
+
+
+def _figures(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what a document that is its own usage object counts: its numbers, not the answer around them."""
+    return {key: value for key, value in document.items() if _is_figure(value)}
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _replaces(value: Any, known: Any, rules: UsageRules) -> bool:
+    """Tell whether a later figure takes an earlier one's place."""
+    if rules.merge == "max" and _is_figure(value) and _is_figure(known):
+        return value > known
+    return value is not None
 
 
 def _counts(raw: Mapping[str, Any], expressions: Mapping[str, Expression]) -> dict[str, int]:

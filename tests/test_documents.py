@@ -71,7 +71,7 @@ def load(front: str, file: str = "acme.md", **others: str) -> Registry:
             SURFACE + SURFACE.removeprefix(HEAD),
             "acme.md: surface[0].name: expected a name of its own: two surfaces are",
         ),
-        (SURFACE + "colour = 'red'", "acme.md: surface[0].colour: expected one of the known keys: caching, checked, "),
+        (SURFACE + "colour = 'red'", "acme.md: surface[0].colour: expected one of the known keys: billed, caching, "),
         (SURFACE + "method = [1]", "acme.md: surface[0].method: expected a list of texts"),
         (SURFACE + "requires = ['body:model']", "acme.md: surface[0].requires: expected a location such as"),
         (SURFACE + "requires = ['model']", "acme.md: surface[0].requires: expected a location such as"),
@@ -249,3 +249,24 @@ def test_surfaces_that_are_like_each_other_in_a_circle_are_told():
     circle = HEAD + "[[surface]]\nname = 'a'\nlike = 'acme/b'\n[[surface]]\nname = 'b'\nlike = 'acme/a'\n"
     with pytest.raises(DocumentError, match=r"acme\.md: surface\.like: expected 'document/surface'"):
         load(circle)
+
+
+@pytest.mark.parametrize(
+    ("shape", "path", "may"),
+    [
+        ("/v1/chat", "/v1/chat", True),
+        ("/v1/chat", "/v1/chat/", True),
+        ("/v1/chat", "/v1/chats", False),
+        ("/v1/models/{model}:run", "/v1/models/m:run", True),
+        ("/v1/models/{model}:run", "/v1/models/m:walk", False),
+        ("/v1/batches/{batch}", "/v1/batches/b-1", True),
+        ("/v1/batches/{batch}", "/v1/files/b-1", False),
+        ("/v1/{kind}/{name}", "/anything/at/all", True),
+    ],
+)
+def test_a_request_is_judged_by_the_end_of_its_path_first(shape: str, path: str, *, may: bool):
+    surface = f'[[surface]]\nname = "x"\noperation = "chat"\npath = "{shape}"\n'
+    text = f'+++\nid = "acme"\nname = "A"\nhosts = []\n{surface}+++\n'
+    registry = Registry(parse_documents({"acme.md": text}))
+    assert registry.may_match("POST", path.encode()) is may
+    assert not registry.may_match("GET", path.encode())

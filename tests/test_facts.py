@@ -121,6 +121,8 @@ def test_a_stream_that_was_cut_off_is_told_from_one_that_ended():
         ("anthropic/messages", {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}, True),
         ("anthropic/messages", {"role": "user", "content": "hi"}, False),
         ("openai/chat.completions", "odd", False),
+        ("openai/chat.completions", {"role": ["tool"], "type": {}}, False),
+        ("anthropic/messages", {"type": []}, False),
     ],
 )
 def test_a_tool_result_continues_its_turn(surface: str, last: Any, continues: bool):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_exchanges import SURFACES, facts
+from turnledger.instrument.documents import parse_documents
 from turnledger.instrument.usage import Usage, UsageRules, read_usage
 from usage_bodies import RECORDED
 
@@ -257,3 +258,38 @@ def test_no_body_makes_reading_usage_raise(documents: list[Any], surface: str):
 
 def test_no_rules_read_nothing():
     assert read_usage([{"usage": {"input_tokens": 1}}], UsageRules()) == Usage()
+
+
+# --- what a document can say of its figures
+
+
+def reported(rules: str, *documents: Any) -> Usage:
+    """Return the usage that a surface of a document written for the test reads from the documents of a response."""
+    text = (
+        '+++\nid = "acme"\nname = "Acme"\nhosts = ["api.acme.test"]\n[[surface]]\nname = "run"\noperation = "chat"\n'
+        f'path = "/run"\n[surface.usage]\ninput_tokens = "in"\noutput_tokens = "out"\n{rules}\n+++\n# Acme\n'
+    )
+    surface = parse_documents({"acme.md": text})[0].surfaces[0]
+    return read_usage(documents, surface.usage)
+
+
+def test_counts_may_stand_beside_the_answer():
+    usage = reported('at = "$"', {"text": "hi", "done": False}, {"in": 5, "out": 7, "text": "there", "done": True})
+    assert (usage.input_tokens, usage.output_tokens) == (5, 7)
+    assert usage.raw == {"in": 5, "out": 7}
+    assert reported('at = "$"', {"text": "hi", "done": True}) == Usage()
+
+
+def test_later_figures_replace_earlier_ones_unless_the_document_says_otherwise():
+    events = ({"u": {"in": 5, "out": 1}}, {"u": {"in": 0, "out": 7}}, {"u": {"out": 3}})
+    assert reported('at = "u"', *events).raw == {"in": 0, "out": 3}
+    assert reported('at = "u"\nmerge = "max"', *events).raw == {"in": 5, "out": 7}
+    assert reported('at = "u"\nmerge = "last"', *events).raw == {"out": 3}
+    assert reported('at = "$"\nmerge = "last"', {"in": 5, "out": 1}, {"done": True}).raw == {"in": 5, "out": 1}
+
+
+@pytest.mark.parametrize("surface", ["openai/conversations", "openai/threads.messages"])
+def test_a_request_that_runs_no_model_uses_no_tokens_and_begins_no_turn(surface: str):
+    found = facts(surface, {"id": "obj-1", "usage": {"prompt_tokens": 9, "input_tokens": 9}})
+    assert found.usage == Usage()
+    assert found.continues_turn is True
