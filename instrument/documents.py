@@ -14,7 +14,7 @@ from .inheritance import Fronts, content_rules, inherited, secret_patterns
 from .surfaces import Surface, compile_surface
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 _FACTS: Final = (
     "checked",
@@ -38,7 +38,7 @@ class ProviderDocument:
         id: name of the document, such as the file's stem.
         otel_name: the value of ``gen_ai.provider.name``.
         price_provider: the provider's id in the price book.
-        hosts: host names; ``*.x`` matches every subdomain, ``*`` any host no other document has.
+        hosts: host names; ``*`` in one is any text, ``*`` alone any host no other document has.
         front: the whole front matter, for reports.
         prose: the Markdown below it.
     """
@@ -58,12 +58,14 @@ class Match:
     """The surface a request belongs to, and what its path holds (``{model}`` and the like).
 
     ``is_known_host`` is False where the path alone looks like a call: some server speaks this shape, or something else.
+    ``otherwise`` is the next surface of this path, for exchanges that lack what this one requires.
     """
 
     document: ProviderDocument
     surface: Surface
     captures: Mapping[str, str]
     is_known_host: bool = True
+    otherwise: Match | None = None
 
 
 class Registry:
@@ -73,19 +75,31 @@ class Registry:
         self.documents = {document.id: document for document in documents}
         self._by_host: dict[str, ProviderDocument] = {}
         for document in self.documents.values():
-            for host in document.hosts:
-                self._by_host[host.lower()] = document
+            self._by_host.update((host.lower(), document) for host in document.hosts)
         for host, provider in (hosts or {}).items():
             if provider not in self.documents:
                 known = ", ".join(sorted(self.documents))
                 raise ValueError(f"hosts: {host!r} is mapped to {provider!r}, which has no document; known: {known}")
             self._by_host[host.lower()] = self.documents[provider]
-        self._wildcards = [(host[1:], document) for host, document in self._by_host.items() if host.startswith("*.")]
+        self._patterns = [
+            (re.compile(".*".join(map(re.escape, host.split("*")))), document)
+            for host, document in self._by_host.items()
+            if "*" in host and host != ANY_HOST
+        ]
+        # At a host that nobody names, a gateway is told by a header: it comes before what every server speaks.
+        self._anywhere = sorted(
+            (
+                (document, surface)
+                for document in self.documents.values()
+                if ANY_HOST in document.hosts
+                for surface in document.surfaces
+            ),
+            key=lambda item: not any(location.source.endswith(".header") for location in item[1].requires),
+        )
         self._cache: dict[tuple[str, str, str], Match | None] = {}
         surfaces = [surface for document in self.documents.values() for surface in document.surfaces]
-        self._tails: dict[
-            str, tuple[set[bytes], set[bytes]]
-        ] = {}  # by method: last words, words before the last segment
+        # By method: the last words of paths, and the words before their last segments.
+        self._tails: dict[str, tuple[set[bytes], set[bytes]]] = {}
         for surface in surfaces:
             for method in surface.methods:
                 word, behind = surface.tail
@@ -105,8 +119,12 @@ class Registry:
 
     def of_host(self, netloc: str) -> ProviderDocument | None:
         """Return the document that names the host, or that it was mapped to; None for any other host."""
-        known, documents = self._of_host(netloc.lower())
-        return documents[0] if known else None
+        netloc = netloc.lower()
+        host = netloc.rpartition(":")[0] if re.search(r":\d+$", netloc) else netloc
+        exact = self._by_host.get(netloc) or self._by_host.get(host)
+        if exact is not None:
+            return exact
+        return next((document for pattern, document in self._patterns if pattern.fullmatch(host)), None)
 
     def may_match(self, method: str, path: bytes) -> bool:
         """Tell by the method and a path's last words, in half a microsecond, whether ``match`` may find any."""
@@ -139,23 +157,13 @@ class Registry:
         return found
 
     def _find(self, method: str, netloc: str, path: str) -> Match | None:
-        known, documents = self._of_host(netloc)
-        for document in documents:
-            for surface in document.surfaces:
-                if method in surface.methods and (found := surface.path.fullmatch(path)):
-                    return Match(document, surface, found.groupdict(), known)
-        return None
-
-    def _of_host(self, netloc: str) -> tuple[bool, Sequence[ProviderDocument]]:
-        """Return whether the host is a document's, and whose surfaces count there."""
-        host = netloc.rpartition(":")[0] if re.search(r":\d+$", netloc) else netloc
-        exact = self._by_host.get(netloc) or self._by_host.get(host)
-        if exact is not None:
-            return True, [exact]
-        suffixed = [document for suffix, document in self._wildcards if host.endswith(suffix)]
-        if suffixed:
-            return True, suffixed
-        return False, [document for name, document in self._by_host.items() if name == ANY_HOST]
+        document = self.of_host(netloc)
+        candidates = self._anywhere if document is None else [(document, surface) for surface in document.surfaces]
+        match: Match | None = None
+        for owner, surface in reversed(candidates):
+            if method in surface.methods and (found := surface.path.fullmatch(path)):
+                match = Match(owner, surface, found.groupdict(), document is not None, match)
+        return match
 
 
 def load_documents(hosts: Mapping[str, str] | None = None) -> Registry:
@@ -201,6 +209,8 @@ def _refuse_shared_hosts(documents: Iterable[ProviderDocument]) -> None:
     owners: dict[str, str] = {}
     for document in documents:
         for host in document.hosts:
+            if host == ANY_HOST:
+                continue
             owner = owners.setdefault(host.lower(), document.id)
             if owner != document.id:
                 raise DocumentError(f"{document.id}.md", "hosts", f"a host of its own: {host} is in {owner}.md")

@@ -57,11 +57,10 @@ class CallFacts:
 class Reading:
     """One exchange taken apart: its documents, and a look-up of locations in them."""
 
-    def __init__(self, exchange: Exchange, match: Match) -> None:
+    def __init__(self, exchange: Exchange, match: Match, body: Body, request: Any) -> None:
         self.exchange, self.surface, self.captures = exchange, match.surface, match.captures
         self.rules: ContentRules = match.surface.rules
-        self.body: Body = decode_body(exchange.response_body)
-        self.request: Any = decode_request(exchange.request_body or b"")
+        self.body, self.request = body, request
         self.documents: tuple[Any, ...] = tuple(_unwrapped(self.body.documents, match.surface.stream))
         self.url = urlsplit(exchange.url)
 
@@ -125,12 +124,20 @@ def extract(exchange: Exchange, registry: Registry) -> CallFacts | None:
 
 
 def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
-    """Return the facts of an exchange of a known surface, or None if its request is not of that shape after all."""
-    reading = Reading(exchange, match)
-    surface = match.surface
-    usage = read_usage(reading.documents, surface.usage)
-    if not _is_call(reading, match, usage):
-        return None
+    """Return the facts of an exchange by the first surface of its path whose shape it has, or None if it has none's."""
+    body, request = decode_body(exchange.response_body), decode_request(exchange.request_body or b"")
+    candidate: Match | None = match
+    while candidate is not None:
+        reading = Reading(exchange, candidate, body, request)
+        usage = read_usage(reading.documents, candidate.surface.usage)
+        if _is_call(reading, candidate, usage):
+            return _facts(reading, candidate, usage)
+        candidate = candidate.otherwise
+    return None
+
+
+def _facts(reading: Reading, match: Match, usage: Usage) -> CallFacts:
+    exchange, surface = reading.exchange, match.surface
     new_request, messages = without_earlier_messages(reading.request, surface.messages)
     reading.request = new_request  # what earlier calls sent stands in their records: storage must not be quadratic
     return CallFacts(

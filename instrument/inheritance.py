@@ -10,7 +10,7 @@ from .frontmatter import DocumentError, Table
 from .redact import ContentRules
 
 _CONTENT: Final = ("text_keys", "opaque_keys", "secret_keys", "secret_patterns")
-_CLAIMS: Final = frozenset({"caching", "retention", "sources", "checked", "notes"})
+_CLAIMS: Final = frozenset({"caching", "retention", "sources", "checked", "notes", "sdk_types"})
 """What a document says of its own provider: the shape of an API is inherited across documents, claims are not."""
 
 Fronts = Mapping[str, tuple[str, dict[str, Any]]]

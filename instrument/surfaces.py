@@ -49,6 +49,8 @@ _FACTS: Final = (
     "sources",
     "notes",
     "checked",
+    "sdk_types",
+    "explained",
 )
 
 

@@ -1,4 +1,7 @@
-"""The recordings beside the tests, and their rows. Run as a script, it writes anew what is expected of them."""
+"""The recordings beside the tests, and their rows.
+
+Run as a script, it writes anew what is expected of all of them, or of the providers named.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "recordings"
 FILES = sorted(FOLDER.glob("*.har.gz"))
-EXPECTED = FOLDER / "expected.json"
 COLUMNS = (
     *("provider", "surface", "operation", "request_model", "response_model", "response_id", "previous_response_id"),
     *("request_id", "conversation_id", "user_id", "status_code", "error_type", "is_stream", "finish_reasons"),
@@ -87,21 +89,27 @@ def facts(row: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(found, default=str))
 
 
-def write_expected() -> None:
-    """Write what the recordings say now; the difference in git is what has changed."""
+def expected(path: Path) -> dict[str, Any]:
+    """Return what must be read from a recording: ``rows`` by their entry's index, what was ``skipped`` by reason."""
+    return json.loads(_expected_file(path).read_text())
+
+
+def write_expected(path: Path) -> None:
+    """Write what a recording says now; the difference in git is what has changed."""
     with tempfile.TemporaryDirectory() as folder:
-        reports, rows = imported(FILES, Path(folder))
-    skipped = {report.path.name: dict(report.skipped) for report in reports if report.skipped}
-    lines = [f"{json.dumps(source)}: {json.dumps(facts(rows[source]))}" for source in sorted(rows, key=_place)]
-    text = f'{{"skipped": {json.dumps(skipped)},\n"rows": {{\n' + ",\n".join(lines) + "\n}}\n"
-    EXPECTED.write_text(text)
-    sys.stdout.write(f"{len(rows)} rows of {len(FILES)} recordings; look at the difference before it is committed\n")
+        [report], rows = imported([path], Path(folder))
+    places = sorted(((int(source.rpartition("#")[2]), row) for source, row in rows.items()), key=lambda item: item[0])
+    lines = [f'"{index}": {json.dumps(facts(row))}' for index, row in places]
+    text = f'{{"skipped": {json.dumps(dict(report.skipped))},\n"rows": {{\n' + ",\n".join(lines) + "\n}}\n"
+    _expected_file(path).write_text(text)
+    sys.stdout.write(f"{path.name}: {len(rows)} rows; look at the difference before it is committed\n")
 
 
-def _place(source: str) -> tuple[str, int]:
-    name, _, index = source.rpartition("#")
-    return name, int(index)
+def _expected_file(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".har.gz") + ".json")
 
 
 if __name__ == "__main__":
-    write_expected()
+    for file in FILES:
+        if not sys.argv[1:] or file.name.removesuffix(".har.gz") in sys.argv[1:]:
+            write_expected(file)

@@ -270,3 +270,55 @@ def test_a_request_is_judged_by_the_end_of_its_path_first(shape: str, path: str,
     registry = Registry(parse_documents({"acme.md": text}))
     assert registry.may_match("POST", path.encode()) is may
     assert not registry.may_match("GET", path.encode())
+
+
+def named(host: str, surface: str = "", stem: str = "acme") -> str:
+    """Return the front matter of a document with one surface of its own."""
+    return (
+        f'id = "{stem}"\nname = "Acme"\nhosts = ["{host}"]\n[[surface]]\nname = "chat"\noperation = "chat"\n'
+        f'path = "**/chat/completions"\n{surface}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "fits"),
+    [
+        ("models.*.acme.test", "models.eu-west-1.acme.test", True),
+        ("models.*.acme.test", "models.eu-west-1.acme.test:443", True),
+        ("models.*.acme.test", "models.acme.test", False),
+        ("models.*.acme.test", "models.x.acme.test.evil", False),
+        ("*-ai.acme.test", "eu-ai.acme.test", True),
+        ("*.acme.test", "acme.test", False),
+        ("a.b*.test", "aXb.test", False),
+    ],
+)
+def test_a_star_in_a_host_is_any_text(pattern: str, host: str, *, fits: bool):
+    found = load(named(pattern)).of_host(host)
+    assert (found is not None and found.id == "acme") is fits
+
+
+def test_a_gateway_is_told_by_what_it_requires_at_a_host_nobody_names():
+    like = 'like = "openai_compatible/chat.completions"\n'
+    registry = load(named("*", like + 'requires = ["response.header:x-acme-id", "request.body:messages"]\n'))
+    request = {"method": "POST", "url": "http://any.internal/v1/chat/completions", "status_code": 200}
+    body = b'{"model":"m","messages":[]}'
+    answer = b'{"id":"r-1","usage":{"prompt_tokens":3,"completion_tokens":1}}'
+    by_header = Exchange.build(
+        **request, request_body=body, response_body=answer, response_headers=[("X-Acme-Id", "1")]
+    )
+    plain = Exchange.build(**request, request_body=body, response_body=answer)
+    other = Exchange.build(**request, request_body=b"{}", response_body=answer, response_headers=[("X-Acme-Id", "1")])
+    assert [getattr(extract(item, registry), "provider", None) for item in (by_header, plain, other)] == [
+        "acme",
+        "openai_compatible",
+        None,
+    ]
+
+
+def test_two_surfaces_of_one_path_are_told_apart_by_what_they_require():
+    first = named("api.acme.test", 'requires = ["request.body:thread"]\n')
+    second = '[[surface]]\nname = "plain"\noperation = "chat"\npath = "**/chat/completions"\n'
+    registry = load(first + second)
+    url = "https://api.acme.test/v1/chat/completions"
+    sent = [b'{"thread":"t-1"}', b"{}", b"nothing to read"]
+    assert [getattr(extract(post(url, body), registry), "surface", None) for body in sent] == ["chat", "plain", "plain"]
