@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from ..instrument.documents import Registry
 
 COST_KEYS: Final[Mapping[str, str]] = {
     "conversation": "conversation_id",
@@ -49,7 +50,7 @@ class Ledger:
     Attributes:
         store: the store.
         connection: the DuckDB connection; every SQL model is a view in it.
-        problems: a line for every file that was left out because it cannot be read.
+        problems: a line for every file of the store and every provider document that cannot be read and was left out.
     """
 
     def __init__(self, store: Store, *, memory_limit: str | None = None, threads: int | None = None) -> None:
@@ -59,8 +60,9 @@ class Ledger:
         self.connection = duckdb.connect(config=_config(memory_limit, threads))
         try:
             self._files, problems = readable(self.connection, span_files(store))
-            self.problems = tuple(problems)
-            self._build()
+            registry = load_documents()
+            self.problems = (*problems, *map(str, registry.refused))
+            self._build(registry)
         except duckdb.Error as error:
             self.connection.close()
             raise StoreError(f"the store at {store.root} cannot be read: {error}") from error
@@ -75,12 +77,11 @@ class Ledger:
         """Close the connection."""
         self.connection.close()
 
-    def _build(self) -> None:
+    def _build(self, registry: Registry) -> None:
         """Create tables and views, each on those before it."""
         self.connection.execute("set timezone = 'UTC'")
         self._table("empty_spans", SPAN_SCHEMA.empty_table())
         self.connection.execute(f"create view spans as {self._spans()}")
-        registry = load_documents()
         self._table("providers", provider_table(registry))
         self._table("prices", price_book())
         names = ", ".join(ModelUse.__dataclass_fields__)

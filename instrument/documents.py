@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from . import frontmatter
+from . import frontmatter, health
 from .frontmatter import DocumentError, Table
 from .inheritance import Fronts, content_rules, inherited, secret_patterns
 from .surfaces import Surface, compile_surface
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from importlib.resources.abc import Traversable
 
 _FACTS: Final = (
     "checked",
@@ -27,6 +30,7 @@ _FACTS: Final = (
     "cost_truth",
 )
 ANY_HOST: Final = "*"
+FOLDER_VARIABLE: Final = "TURNLEDGER_DOCUMENTS"
 _CACHE_SIZE: Final = 4096
 
 
@@ -69,9 +73,15 @@ class Match:
 
 
 class Registry:
-    """All provider documents, and the hosts the user mapped to them."""
+    """All provider documents, the hosts the user mapped to them, and why some were ``refused``."""
 
-    def __init__(self, documents: Iterable[ProviderDocument], hosts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        documents: Iterable[ProviderDocument],
+        hosts: Mapping[str, str] | None = None,
+        refused: Iterable[DocumentError] = (),
+    ) -> None:
+        self.refused = tuple(refused)
         self.documents = {document.id: document for document in documents}
         self._by_host: dict[str, ProviderDocument] = {}
         for document in self.documents.values():
@@ -167,28 +177,44 @@ class Registry:
 
 
 def load_documents(hosts: Mapping[str, str] | None = None) -> Registry:
-    """Return the registry of the documents shipped with turnledger.
+    """Return the registry of the documents shipped with turnledger, and of those in the user's folder.
+
+    The folder is named by the environment variable ``TURNLEDGER_DOCUMENTS``. A document there takes the place of a
+    shipped one of the same name. One that cannot be read is refused and counted; all others are there.
 
     Args:
         hosts: additional hosts (``name`` or ``name:port``) mapped to a document's id.
 
     Raises:
-        DocumentError: if a document cannot be read.
         ValueError: if ``hosts`` names a provider that has no document.
     """
-    return Registry(_shipped(), hosts)
+    documents, refused = _read(os.environ.get(FOLDER_VARIABLE, ""))
+    return Registry(documents, hosts, refused)
 
 
 @cache
-def _shipped() -> tuple[ProviderDocument, ...]:
-    folder = resources.files(__package__.rpartition(".")[0] + ".provider_docs")  # pyright: ignore[reportOptionalMemberAccess]
-    return parse_documents(
-        {
-            item.name: item.read_text(encoding="utf-8")
-            for item in folder.iterdir()
-            if item.name.endswith(".md") and item.name != "README.md"
-        }
-    )
+def _read(folder: str) -> tuple[tuple[ProviderDocument, ...], tuple[DocumentError, ...]]:
+    shipped = resources.files(__package__.rpartition(".")[0] + ".provider_docs")  # pyright: ignore[reportOptionalMemberAccess]
+    texts = _texts(shipped)
+    refused: list[DocumentError] = []
+    if folder:
+        try:
+            texts |= _texts(Path(folder).expanduser())
+        except (OSError, UnicodeDecodeError) as error:
+            refused.append(DocumentError(folder, FOLDER_VARIABLE, f"a folder of Markdown files in UTF-8 ({error})"))
+    documents, malformed = read_documents(texts)
+    refused += malformed
+    for error in refused:
+        health.failed(f"documents.{error.file}", error)
+    return documents, tuple(refused)
+
+
+def _texts(folder: Traversable) -> dict[str, str]:
+    return {
+        item.name: item.read_text(encoding="utf-8")
+        for item in folder.iterdir()
+        if item.name.endswith(".md") and item.name != "README.md"
+    }
 
 
 def parse_documents(texts: Mapping[str, str]) -> tuple[ProviderDocument, ...]:
@@ -197,23 +223,44 @@ def parse_documents(texts: Mapping[str, str]) -> tuple[ProviderDocument, ...]:
     Raises:
         DocumentError: naming file, key and what was expected.
     """
-    parts = {file.removesuffix(".md"): (file, *frontmatter.split(file, text)) for file, text in sorted(texts.items())}
-    fronts = {stem: (file, front) for stem, (file, front, _) in parts.items()}
-    secrets = [pattern for file, front, _ in parts.values() for pattern in secret_patterns(file, front)]
-    documents = tuple(_document(file, front, prose, fronts, secrets) for file, front, prose in parts.values())
-    _refuse_shared_hosts(documents)
+    documents, refused = read_documents(texts)
+    if refused:
+        raise refused[0]
     return documents
 
 
-def _refuse_shared_hosts(documents: Iterable[ProviderDocument]) -> None:
+def read_documents(texts: Mapping[str, str]) -> tuple[tuple[ProviderDocument, ...], list[DocumentError]]:
+    """Return the documents in ``texts`` (file name to Markdown) in order of their ids, and why others were refused."""
+    refused: list[DocumentError] = []
+    parts: dict[str, tuple[str, dict[str, Any], str]] = {}
+    secrets: list[str] = []
+    for file, text in sorted(texts.items()):
+        try:
+            front, prose = frontmatter.split(file, text)
+            secrets += secret_patterns(file, front)
+            parts[file.removesuffix(".md")] = (file, front, prose)
+        except DocumentError as error:
+            refused.append(error)
+    fronts = {stem: (file, front) for stem, (file, front, _) in parts.items()}
+    documents: list[ProviderDocument] = []
     owners: dict[str, str] = {}
-    for document in documents:
-        for host in document.hosts:
-            if host == ANY_HOST:
-                continue
-            owner = owners.setdefault(host.lower(), document.id)
-            if owner != document.id:
-                raise DocumentError(f"{document.id}.md", "hosts", f"a host of its own: {host} is in {owner}.md")
+    for file, front, prose in parts.values():
+        try:
+            document = _document(file, front, prose, fronts, secrets)
+            _take_hosts(document, owners)
+        except DocumentError as error:
+            refused.append(error)
+        else:
+            documents.append(document)
+    return tuple(documents), refused
+
+
+def _take_hosts(document: ProviderDocument, owners: dict[str, str]) -> None:
+    hosts = [host.lower() for host in document.hosts if host != ANY_HOST]
+    for host in hosts:
+        if host in owners:
+            raise DocumentError(f"{document.id}.md", "hosts", f"a host of its own: {host} is in {owners[host]}.md")
+    owners.update(dict.fromkeys(hosts, document.id))
 
 
 def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secrets: list[str]) -> ProviderDocument:

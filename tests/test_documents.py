@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from importlib import resources
+from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from stub_server import json_reply
+from turnledger.instrument import health
 from turnledger.instrument.documents import Registry, get_provider_capabilities, load_documents, parse_documents
 from turnledger.instrument.exchange import Exchange
 from turnledger.instrument.facts import extract
 from turnledger.instrument.frontmatter import DocumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Recorder
+    from stub_server import StubServer
 
 SHIPPED = {
     item.name: item.read_text(encoding="utf-8")
@@ -322,3 +332,73 @@ def test_two_surfaces_of_one_path_are_told_apart_by_what_they_require():
     url = "https://api.acme.test/v1/chat/completions"
     sent = [b'{"thread":"t-1"}', b"{}", b"nothing to read"]
     assert [getattr(extract(post(url, body), registry), "surface", None) for body in sent] == ["chat", "plain", "plain"]
+
+
+# --- documents of the user's own
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of documents that the environment names."""
+    monkeypatch.setenv("TURNLEDGER_DOCUMENTS", str(tmp_path))
+    return tmp_path
+
+
+def write(folder: Path, front: str, file: str = "acme.md") -> None:
+    (folder / file).write_text(f"+++\n{front}\n+++\n# Acme\n", encoding="utf-8")
+
+
+def test_a_provider_is_added_by_writing_one_document(folder: Path, capture: Recorder, stub: StubServer):
+    write(folder, COMPATIBLE.replace("api.acme.test", stub.host))
+    answer = {"id": "r-1", "model": "acme-9", "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
+    stub.script(json_reply(answer))
+    capture.hosts.clear()
+    capture.on()
+    assert httpx.post(f"{stub.url}/v1/chat/completions", json={"model": "acme", "messages": []}).json() == answer
+    row = capture.row()
+    assert (row["provider"], row["surface"], row["response_model"]) == ("acme", "chat.completions", "acme-9")
+    assert (row["input_tokens"], row["output_tokens"], row["response_id"]) == (7, 2, "r-1")
+
+
+def test_a_document_of_the_same_name_takes_the_place_of_the_shipped_one(folder: Path):
+    write(folder, 'id = "deepseek"\nname = "Mine"\nhosts = ["deepseek.internal"]', "deepseek.md")
+    registry = load_documents()
+    assert registry.refused == ()
+    assert registry.documents["deepseek"].name == "Mine"
+    assert registry.of_host("api.deepseek.com") is None
+
+
+def test_a_malformed_document_is_refused_and_the_others_keep_working(folder: Path):
+    write(folder, HEAD + "colour = 'red'")
+    write(folder, HEAD.replace("acme", "bcme") + "[[surface]]\nname = 3", "bcme.md")
+    write(folder, 'id = "zcme"\nname = "Z"\nhosts = ["api.openai.com"]', "zcme.md")
+    write(folder, HEAD.replace("acme", "good"), "good.md")
+    (folder / "notes.md").write_text("No front matter.", encoding="utf-8")
+    registry = load_documents()
+    assert [str(error).partition(": expected")[0] for error in registry.refused] == [
+        "notes.md: front matter",
+        "acme.md: colour",
+        "bcme.md: surface[0].name",
+        "zcme.md: hosts",
+    ]
+    assert [health.snapshot()[f"documents.{name}.md"] for name in ("notes", "acme", "bcme", "zcme")] == [1] * 4
+    assert {stem.removesuffix(".md") for stem in SHIPPED} | {"good"} == registry.documents.keys()
+    assert extract(post("https://api.openai.com/v1/chat/completions"), registry) is not None
+    with turnledger.open(folder / "store") as ledger:
+        assert ledger.problems == tuple(map(str, registry.refused))
+
+
+@pytest.mark.parametrize("odd", ["missing", "file", "bytes"])
+def test_a_folder_that_cannot_be_read_is_told_and_the_shipped_documents_keep_working(
+    folder: Path, odd: str, monkeypatch: pytest.MonkeyPatch
+):
+    if odd == "bytes":
+        (folder / "acme.md").write_bytes(b"+++\n\xff\xfe\n+++\n")
+    else:
+        monkeypatch.setenv("TURNLEDGER_DOCUMENTS", str(folder / odd))
+        if odd == "file":
+            (folder / odd).write_text("")
+    registry = load_documents()
+    [error] = registry.refused
+    assert str(error).partition(" (")[0].endswith("TURNLEDGER_DOCUMENTS: expected a folder of Markdown files in UTF-8")
+    assert registry.documents.keys() == {stem.removesuffix(".md") for stem in SHIPPED}
