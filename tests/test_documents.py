@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import turnledger
 from stub_server import json_reply
 from turnledger.instrument import health
 from turnledger.instrument.documents import Registry, get_provider_capabilities, load_documents, parse_documents
@@ -384,6 +385,7 @@ def test_a_malformed_document_is_refused_and_the_others_keep_working(folder: Pat
     assert [health.snapshot()[f"documents.{name}.md"] for name in ("notes", "acme", "bcme", "zcme")] == [1] * 4
     assert {stem.removesuffix(".md") for stem in SHIPPED} | {"good"} == registry.documents.keys()
     assert extract(post("https://api.openai.com/v1/chat/completions"), registry) is not None
+    (folder / "store" / "spans").mkdir(parents=True)
     with turnledger.open(folder / "store") as ledger:
         assert ledger.problems == tuple(map(str, registry.refused))
 
