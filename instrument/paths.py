@@ -30,8 +30,6 @@ def parse(text: str) -> Path:
     Raises:
         ValueError: if ``text`` is not a path.
     """
-    if text.strip() == ROOT:
-        return ()
     steps: list[str] = []
     for part in text.strip().split("."):
         match = _STEP.fullmatch(part)
@@ -39,7 +37,7 @@ def parse(text: str) -> Path:
             raise ValueError(f"{text!r} is not a path such as 'choices[].message.id'")
         steps.append(match[1])
         steps.extend(_ELEMENTS.findall(match[2]))
-    return tuple(steps)
+    return tuple(steps[1:] if steps[0] == ROOT else steps)
 
 
 def find(node: Any, path: Path, start: int = 0) -> Iterator[Any]:

@@ -54,6 +54,11 @@ def at(text: str, node: Any) -> list[Any]:
         ("a[]", {"a": {"b": 1}}, []),
         ("a.b", {"a": [{"b": 1}]}, []),
         ("a", None, []),
+        ("$", {"a": 1}, [{"a": 1}]),
+        ("$.a", {"a": 1}, [1]),
+        ("$[object=error].type", {"object": "error", "type": "bad"}, ["bad"]),
+        ("$[object=error].type", {"object": "chunk", "type": "fine"}, []),
+        ("$[].id", [{"id": 1}, {"id": 2}], [1, 2]),
     ],
 )
 def test_what_a_path_finds(path: str, node: Any, expected: list[Any]):
