@@ -11,7 +11,7 @@ DEMO_ARGS ?=
 # An independent reading of recorded traffic, and the traffic; neither is part of this repository.
 SCORECARD ?= ../shared/scorecard/score.py
 CORPUS ?= ../shared/corpus
-SCORED ?= openai anthropic openrouter google_gemini deepseek
+SCORED ?= $(patsubst %.har.gz,%,$(notdir $(wildcard $(CORPUS)/*.har.gz)))
 SCORE_ARGS ?= --worst 25
 
 recordings := $(SCORED:%=$(CORPUS)/%.har.gz)
@@ -46,8 +46,8 @@ format: $(STAMP) ## Format the code and put right what ruff can
 typecheck: $(STAMP) ## Check the types of the package, strictly
 	@$(BIN)/pyright
 
-scorecard: $(STAMP) ## Score the extraction on recorded traffic (SCORECARD=score.py CORPUS=folder)
-	@for file in $(SCORECARD) $(recordings); do \
+scorecard: $(STAMP) ## Score the extraction on recorded traffic (SCORECARD=score.py CORPUS=folder SCORED='names of files')
+	@for file in $(SCORECARD) $(or $(recordings),$(CORPUS)/*.har.gz); do \
 		test -f "$$file" || { echo "make scorecard: no $$file; name the script and the folder of recordings:" \
 			"make scorecard SCORECARD=score.py CORPUS=folder" >&2; exit 1; }; \
 	done

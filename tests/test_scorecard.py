@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _BESIDE = Path(__file__).parent.parent.parent / "shared"
 SCORECARD = Path(os.environ.get("TURNLEDGER_SCORECARD") or _BESIDE / "scorecard" / "score.py")
 CORPUS = Path(os.environ.get("TURNLEDGER_CORPUS") or _BESIDE / "corpus")
-PROVIDERS = ("openai", "anthropic", "openrouter", "google_gemini", "deepseek")
 
 
 def run(*arguments: str | Path) -> str:
@@ -35,8 +34,7 @@ def run(*arguments: str | Path) -> str:
 
 @pytest.mark.skipif(not SCORECARD.is_file(), reason="no scorecard beside this checkout")
 def test_scorecard(tmp_path: Path):
-    files = [path for name in PROVIDERS if (path := CORPUS / f"{name}.har.gz").is_file()]
-    run("canary", *(files or recorded.FILES), "--out", tmp_path / "har")
+    run("canary", *(sorted(CORPUS.glob("*.har.gz")) or recorded.FILES), "--out", tmp_path / "har")
     planted = sorted((tmp_path / "har").iterdir())
     reports, _ = recorded.imported(planted, tmp_path / "store")
     assert [report.error for report in reports] == [None] * len(planted)
@@ -45,13 +43,13 @@ def test_scorecard(tmp_path: Path):
         ledger.connection.execute("copy (select * from calls) to ? (format parquet)", [str(tmp_path / "calls.parquet")])
     said = json.loads(run("score", *planted, "--calls", tmp_path / "calls.parquet", "--json", "--worst", "5"))
     providers = [name for name in said["table"] if name != "ALL"]
-    assert len(providers) >= len(planted)
+    assert len(providers) >= len(planted) // 2
     for name in providers:
         score = said["table"][name]
         assert score["exchanges"] > 0
         assert (score["rows"], score["any_id"]) == (1, 1), (name, score, said["worst"])
-        assert score["named"] >= 0.99, (name, score, said["worst"])
-        assert score["usage"] >= 0.99, (name, score, said["worst"])
+        assert score["named"] >= 0.995, (name, score, said["worst"])
+        assert score["usage"] >= 0.995, (name, score, said["worst"])
         assert (score["prose"], score["secrets"]) == (0, 0), (name, score, said["worst"])
 
 
