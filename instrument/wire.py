@@ -5,6 +5,7 @@ Streams are recognised by what they look like, since recordings and proxies ofte
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -12,10 +13,14 @@ from typing import Any, Final, cast
 
 import orjson
 
+from .eventstream import Frame, is_event_stream, read_frames
+from .paths import find
+
 _SSE_START: Final = re.compile(rb"\s*(?:data:|event:|id:|retry:|:)")
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
 _HUGE_NUMBER: Final = re.compile(rb"(?:^|[\s:,\[-])\d{19,}(?:$|[\s,\]}])")
+_JSON_TYPE: Final = "application/json"
 END_OF_STREAM: Final = b"[DONE]"
 
 
@@ -25,10 +30,10 @@ class Body:
 
     Attributes:
         documents: the JSON documents, in order; empty where the body is not JSON.
-        is_stream: whether they came as events (SSE, JSON lines or a streamed JSON array).
+        is_stream: whether they came as events (SSE, JSON lines, a streamed JSON array or binary frames).
         ended: whether the stream's own end mark was seen (``[DONE]``).
         malformed: events or lines that could not be read.
-        event_names: for SSE, the ``event:`` name of each document (empty text where it has none).
+        event_names: the name of each document's event, where events have names (empty text where one has none).
     """
 
     documents: tuple[Any, ...]
@@ -61,6 +66,8 @@ def decode_body(body: bytes) -> Body:
     body = body.removeprefix(_BOM)
     if _SSE_START.match(body):
         return _decode_sse(body)
+    if is_event_stream(body):
+        return _decode_frames(body)
     text = body.strip()
     if not text:
         return Body(())
@@ -104,6 +111,59 @@ def _decode_sse(body: bytes) -> Body:
         elif field == b"event":
             name = value
     return Body(tuple(documents), is_stream=True, ended=ended, malformed=malformed, event_names=tuple(names))
+
+
+def _decode_frames(body: bytes) -> Body:
+    """Decode binary frames: an event is ``{its type: its payload}``, as the provider's own SDK hands it out.
+
+    Payloads that are not JSON are the parts of one inner body, such as a model's own stream.
+    """
+    frames, malformed = read_frames(body)
+    documents: list[Any] = []
+    names: list[str] = []
+    parts: list[bytes] = []
+    for frame in frames:
+        if frame.headers.get(":content-type", _JSON_TYPE) != _JSON_TYPE:
+            parts.append(frame.payload)
+            continue
+        try:
+            documents.append(_frame_document(frame))
+            names.append(frame.headers.get(":event-type", ""))
+        except ValueError:
+            malformed += 1
+    joined = b"".join(parts)
+    inner = Body((), malformed=1) if is_event_stream(joined) else decode_body(joined)
+    return Body(
+        (*documents, *inner.documents),
+        is_stream=True,
+        ended=inner.ended,
+        malformed=malformed + inner.malformed,
+        event_names=(*names, *inner.event_names),
+    )
+
+
+def _frame_document(frame: Frame) -> dict[str, Any]:
+    """Return the document of a frame: an event of a model's own inside of a ``bytes`` field stands for itself.
+
+    Raises:
+        ValueError: if its payload is not JSON.
+    """
+    headers = frame.headers
+    kind, name = headers.get(":message-type"), headers.get(":event-type", "event")
+    if kind == "error":
+        return {"error_code": headers.get(":error-code"), "error_message": headers.get(":error-message")}
+    payload: Any = loads(frame.payload) if frame.payload else None
+    if kind == "exception":
+        exception = headers.get(":exception-type", kind)
+        return {"exception_type": exception, exception: payload}
+    for inner in find(payload, ("bytes",)):
+        try:
+            document = loads(base64.b64decode(inner))
+        except (TypeError, ValueError):
+            continue  # text, not an event
+        if isinstance(document, dict):
+            return cast("dict[str, Any]", document)
+    return {name: payload}
 
 
 def _decode_lines(text: bytes) -> Body:
