@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import identifiers as ids
 from .documents import Match, Registry, load_documents
@@ -103,7 +103,7 @@ class Reading:
         elif source == "request.header":
             yield from (value for name, value in self.exchange.request_headers if name == path[0])
         elif source == "url":
-            yield from filter(None, (self.captures.get(path[0]),))
+            yield from filter(None, (unquote(self.captures.get(path[0]) or ""),))
         else:
             yield from parse_qs(self.url.query).get(path[0], [])
 
@@ -129,7 +129,7 @@ def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
     candidate: Match | None = match
     while candidate is not None:
         reading = Reading(exchange, candidate, body, request)
-        usage = read_usage(reading.documents, candidate.surface.usage)
+        usage = read_usage(reading.documents, candidate.surface.usage, exchange.response_headers)
         if _is_call(reading, candidate, usage):
             return _facts(reading, candidate, usage)
         candidate = candidate.otherwise

@@ -152,13 +152,17 @@ def compile_surface(provider: str, table: Table, rules: ContentRules) -> Surface
 def path_pattern(text: str) -> re.Pattern[str]:
     """Return the pattern of a URL path: ``{name}`` captures one segment, a leading ``**`` is any prefix.
 
+    Before a ``/`` a segment ends there, at the end of the path or before a ``:`` at the first colon as well.
+
     Raises:
         ValueError: if it does not begin with ``/`` or ``**``, or names a segment twice.
     """
     if not text.startswith(("/", "**")):
         raise ValueError("it does not begin with '/' or '**'")
     prefix, body = (r".*", text[2:]) if text.startswith("**") else ("", text)
-    escaped = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", re.escape(body))
+    # Ids may hold a colon, written as it is; behind the last segment a colon begins a word of its own.
+    escaped = re.sub(r"\\\{(\w+)\\\}(?=/)", r"(?P<\1>[^/]+)", re.escape(body))
+    escaped = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", escaped)
     try:
         return re.compile(f"{prefix}{escaped}/?")
     except re.error as error:
@@ -201,6 +205,10 @@ def _expressions(table: Table) -> dict[str, Expression]:
     }
 
 
+def _headers(table: Table) -> dict[str, str]:
+    return {key: table.text(key).lower() for key in table.values}
+
+
 def _number(text: str) -> Decimal:
     try:
         number = Decimal(text)
@@ -223,6 +231,7 @@ def _usage(table: Table) -> UsageRules:
     unit = table.parsed("billed_cost_unit_usd", _number, table.text("billed_cost_unit_usd", "1"), "a number in quotes")
     rules = UsageRules(
         at=_paths(table, "at"),
+        headers=_headers(table.table("headers")),
         merge=merge,
         counts=_expressions(counts),
         cache_write_by_ttl=_expressions(table.table("cache_write_by_ttl")),

@@ -15,7 +15,10 @@ from .paths import Expression, Path, find, first
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .exchange import Headers
+
 _MAX_COST_USD: Final = Decimal(10) ** 9
+_MAX_DIGITS: Final = 18  # what fits in 64 bits
 _NO_COUNTS: Final[Mapping[str, int]] = {}
 
 
@@ -24,6 +27,7 @@ class UsageRules:
     """Where a surface reports usage and what its fields mean (front matter ``[surface.usage]``)."""
 
     at: tuple[Path, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     merge: str = "update"
     counts: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
     cache_write_by_ttl: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
@@ -49,13 +53,14 @@ class Usage:
     raw: Mapping[str, Any] | None = None
 
 
-def read_usage(documents: Sequence[Any], rules: UsageRules) -> Usage:
-    """Return the usage that the documents of one response report.
+def read_usage(documents: Sequence[Any], rules: UsageRules, headers: Headers = ()) -> Usage:
+    """Return the usage that the documents of one response report, and its headers where the surface counts there.
 
     Stream figures are cumulative, so events are merged (later figures replace earlier ones), never summed.
     """
-    raw = _merged(documents, rules)
-    if raw is None:
+    counted = _counted_in_headers(headers, rules)
+    raw = {**counted, **(_merged(documents, rules) or {})}
+    if not raw:
         return Usage()
     counts = {name: expression.count(raw) for name, expression in rules.counts.items()}
     input_tokens, output_tokens = counts.get("input_tokens"), counts.get("output_tokens")
@@ -81,6 +86,16 @@ def read_usage(documents: Sequence[Any], rules: UsageRules) -> Usage:
         raw=raw,
     )
     return _with_problems(usage)
+
+
+def _counted_in_headers(headers: Headers, rules: UsageRules) -> dict[str, Any]:
+    if not rules.headers:
+        return {}
+    texts = {name: value.strip() for name, value in headers}
+    found = {key: texts.get(header, "") for key, header in rules.headers.items()}
+    return {
+        key: int(text) for key, text in found.items() if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    }
 
 
 def _merged(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any] | None:

@@ -1,0 +1,94 @@
+"""What a document can say of paths with ids in them and of counts that stand in headers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from turnledger.instrument.documents import DocumentError, Registry, parse_documents
+from turnledger.instrument.exchange import Exchange
+from turnledger.instrument.facts import CallFacts, extract
+from turnledger.instrument.usage import Usage
+
+TEXT = """+++
+id = "acme"
+name = "Acme"
+hosts = ["api.acme.test"]
+[[surface]]
+name = "run"
+operation = "chat"
+path = "/model/{model}/run"
+[surface.fields]
+request_model = "url:model"
+[surface.usage]
+at = "usage"
+headers = { in = "X-In-Count", out = "x-out-count" }
+input_tokens = "in"
+output_tokens = "out"
+[[surface]]
+name = "say"
+operation = "chat"
+path = "/model/{model}:say"
+[surface.fields]
+request_model = "url:model"
++++
+# Acme
+"""
+REGISTRY = Registry(parse_documents({"acme.md": TEXT}))
+
+
+def facts(path: str, body: Any = None, headers: tuple[tuple[str, str], ...] = ()) -> CallFacts | None:
+    """Return the facts of an exchange at a path."""
+    return extract(
+        Exchange.build(
+            method="POST",
+            url="https://api.acme.test" + path,
+            request_body=b"{}",
+            status_code=200,
+            response_headers=headers,
+            response_body=json.dumps(body or {}).encode(),
+        ),
+        REGISTRY,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "surface", "model"),
+    [
+        ("/model/m-1/run", "run", "m-1"),
+        ("/model/acme.m-1:0/run", "run", "acme.m-1:0"),
+        ("/model/acme.m-1%3A0/run", "run", "acme.m-1:0"),
+        ("/model/arn%3Aacme%3A012%3Aprofile%2Facme.m-1%3A0/run", "run", "arn:acme:012:profile/acme.m-1:0"),
+        ("/model/m-1:say", "say", "m-1"),
+        ("/model/a/b/run", None, None),
+        ("/model/m-1:0:say", None, None),
+    ],
+)
+def test_a_model_in_the_path_may_hold_a_colon(path: str, surface: str | None, model: str | None):
+    found = facts(path)
+    assert (found and found.surface, found and found.request_model) == (surface, model)
+
+
+@pytest.mark.parametrize(
+    ("usage", "headers", "expected"),
+    [
+        (None, {"X-In-Count": "5", "X-Out-Count": " 7 "}, (5, 7)),
+        ({"in": 6}, {"x-in-count": "5", "x-out-count": "7"}, (6, 7)),
+        ({"in": 6, "out": 8}, {}, (6, 8)),
+        (None, {"x-in-count": "", "x-out-count": "-1"}, (None, None)),
+        (None, {"x-in-count": "9" * 30, "x-out-count": "a1"}, (None, None)),
+        (None, {"x-in-count": "\u0665", "x-out-count": "1.5"}, (None, None)),
+    ],
+)
+def test_counts_may_stand_in_headers(usage: Any, headers: dict[str, str], expected: tuple[int | None, int | None]):
+    found = facts("/model/m/run", {"usage": usage}, tuple(headers.items()))
+    assert found
+    assert (found.usage.input_tokens, found.usage.output_tokens) == expected
+    if expected == (None, None):
+        assert found.usage == Usage()
+
+
+def test_a_header_that_is_no_text_is_refused():
+    with pytest.raises(DocumentError, match=r"surface\[0\]\.usage\.headers\.in: expected a text"):
+        parse_documents({"acme.md": TEXT.replace('"X-In-Count"', "1")})
