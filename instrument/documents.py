@@ -143,7 +143,7 @@ class Registry:
             return False
         last, before_last = tails
         parent, _, segment = path.rstrip(b"/").rpartition(b"/")
-        if b"" in last or segment.rpartition(b":")[2] in last:
+        if b"*" in last or segment.rpartition(b":")[2] in last:
             return True
         return bool(before_last) and parent.rpartition(b"/")[2].rpartition(b":")[2] in before_last
 

@@ -172,14 +172,14 @@ def path_pattern(text: str) -> re.Pattern[str]:
 def path_tail(text: str) -> tuple[str, int]:
     """Return the last word that all paths of this shape share, and how many segments stand behind it: 0 or 1.
 
-    The word is what follows a segment's last ``:``; it is empty where paths end in two captured segments.
+    The word is what follows a segment's last ``:``; it is ``*`` where paths end in two captured segments.
     """
     segments = text.rstrip("/").split("/")
     for behind, segment in enumerate(reversed(segments[-2:])):
         word = segment.rpartition(":")[2]
         if "{" not in word and "*" not in word:
             return word, behind
-    return "", 0
+    return "*", 0
 
 
 def _location(table: Table, name: str, text: str) -> Location:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from made_exchanges import REGISTRY, events, method_of, url_of
+from placing import DoesNotFitError, placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,36 +23,6 @@ if TYPE_CHECKING:
 
 ERROR_TYPE = "made_error"
 _CHATTY = ("chat", "text_completion", "generate_content")
-
-
-class DoesNotFitError(Exception):
-    """The document already has a value of another shape there."""
-
-
-def placed(node: Any, path: Path, value: Any) -> Any:
-    """Return ``node`` with ``value`` at ``path``.
-
-    Raises:
-        DoesNotFitError: if something of another shape stands in the way.
-    """
-    if not path:
-        if node is not None and (isinstance(node, dict | list) or isinstance(value, dict | list)):
-            raise DoesNotFitError
-        return value
-    step, rest = path[0], path[1:]
-    if step.startswith("["):
-        if not isinstance(node, list | None):
-            raise DoesNotFitError
-        items = list(node or ())
-        key, _, kind = step[1:-1].partition("=")
-        place = next((n for n, item in enumerate(items) if not key or item.get(key) == kind), len(items))
-        old = items[place] if place < len(items) else ({key: kind} if key else None)
-        items[place : place + 1] = [placed(old, rest, value)]
-        return items
-    if not isinstance(node, dict | None):
-        raise DoesNotFitError
-    step = "any" if step == "*" else step
-    return {**(node or {}), step: placed((node or {}).get(step), rest, value)}
 
 
 @dataclass

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from placing import placed
 from turnledger.instrument.documents import load_documents
 from turnledger.instrument.exchange import Exchange
 from turnledger.instrument.facts import extract
@@ -14,13 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from turnledger.instrument.facts import CallFacts
+    from turnledger.instrument.surfaces import Surface
 
 REGISTRY = load_documents()
 SURFACES = [
     f"{document.id}/{surface.name}" for document in REGISTRY.documents.values() for surface in document.surfaces
 ]
-REQUEST: dict[str, Any] = {"model": "m-1", "messages": [], "input": "x", "prompt": "x", "max_tokens": 9}
-"""A request that has what any surface requires."""
+
+
+def surface_of(name: str) -> Surface:
+    """Return ``document/surface``."""
+    document, _, surface = name.partition("/")
+    return next(item for item in REGISTRY.documents[document].surfaces if item.name == surface)
+
+
+def request_of(surface: str) -> dict[str, Any]:
+    """Return a request body that has a model and what ``document/surface`` requires."""
+    body: dict[str, Any] = {"model": "m-1"}
+    for location in surface_of(surface).requires:
+        if location.source == "request.body":
+            body = placed(body, location.path, [] if location.path[-1] == "messages" else "x")
+    return body
 
 
 def written(surface: str) -> dict[str, Any]:
@@ -43,8 +58,7 @@ def url_of(surface: str) -> str:
 
 def method_of(surface: str) -> Sequence[str]:
     """Return the HTTP methods of ``document/surface``."""
-    document, _, name = surface.partition("/")
-    return sorted(next(item.methods for item in REGISTRY.documents[document].surfaces if item.name == name))
+    return sorted(surface_of(surface).methods)
 
 
 def events(documents: Iterable[Any], end: bytes = b"") -> bytes:
@@ -65,13 +79,17 @@ def exchange(  # noqa: PLR0913  an exchange has that many parts; all are named
     """Return an exchange of ``document/surface``: bodies as bytes, or as JSON; a list of a response is a stream."""
     if isinstance(response, list):
         response = events(response)
+    sent = request if isinstance(request, bytes) else json.dumps({**request_of(surface), **(request or {})}).encode()
+    required = [
+        (location.path[0], "x") for location in surface_of(surface).requires if location.source == "response.header"
+    ]
     return Exchange.build(
         method=next(iter(method_of(surface))),
         url=url_of(surface),
         request_headers=request_headers,
-        request_body=request if isinstance(request, bytes) else json.dumps({**REQUEST, **(request or {})}).encode(),
+        request_body=sent,
         status_code=status,
-        response_headers=headers,
+        response_headers=[*required, *headers],
         response_body=response
         if isinstance(response, bytes)
         else b""

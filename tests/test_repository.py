@@ -125,35 +125,24 @@ def test_capture_needs_no_analysis(tmp_path: Path):
     assert not loaded & {"duckdb", "genai_prices", "ijson", "polars", "rich", "typer", "turnledger.analysis"}
 
 
-ORDINARY = {
+HOST_WORDS = {
     *(
         "access",
         "apis",
         "cloud",
-        "compatible",
         "compute",
-        "cortex",
         "endpoint",
         "endpoints",
-        "face",
-        "gateway",
-        "inference",
-    ),
-    *(
         "language",
         "local",
         "localhost",
         "models",
-        "openapi",
-        "platform",
-        "portal",
-        "private",
-        "proxy",
-        "region",
-        "router",
+        "open",
     ),
-    *("runtime", "serverless", "services", "stream", "together", "work", "writer"),
+    *("openapi", "platform", "private", "region", "runtime", "serverless", "services", "stream", "work"),
 }
+"""Parts of host names that name nobody."""
+ORDINARY = {"compatible", "cortex", "face", "gateway", "inference", "proxy", "router", "together", "writer"}
 """Words that code says without meaning a provider; as a text in quotes they would mean one."""
 MODEL_NAMES = (
     r"gpt-?\d|o[1-5]-(mini|pro|preview)|claude|sonnet|haiku|gemma|llama|qwen|grok|mixtral|codex|text-embedding"
@@ -167,7 +156,7 @@ def provider_words() -> set[str]:
         hosts = (host.rpartition(".")[0] for host in document.hosts)
         for text in (document.id, document.name, document.otel_name, document.price_provider, *hosts):
             words.update(word.lower() for word in re.split(r"[^A-Za-z]+", text) if len(word) > 3)
-    return words
+    return words - HOST_WORDS
 
 
 CODE = [path for path in [*MODULES, *MODELS] if "demo" not in path.parts]
