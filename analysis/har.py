@@ -5,14 +5,11 @@ An entry's span id comes from its own bytes, so that importing a recording again
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -27,8 +24,8 @@ from ..exporters.rows import span_row
 from ..instrument import attributes as keys
 from ..instrument import spans
 from ..instrument.documents import Registry, load_documents
-from ..instrument.exchange import Exchange
 from ..instrument.facts import CallFacts, extract
+from ..instrument.har_entry import to_exchange
 from .files import parquet_list, readable, span_files
 from .har_file import HarError, Progress, read_entries
 
@@ -37,12 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..exporters.store import Store
-
-_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""Recorders that know no time write 1970; no provider answered before this."""
-
-_LONGEST_MS: Final = 7 * 24 * 3_600_000
-"""A recorder that says it took longer has counted something else."""
 
 NOT_A_CALL: Final = "not a provider call"
 
@@ -128,67 +119,6 @@ def _import_entry(  # noqa: PLR0913  an entry, who it is, where it goes
         host = registry.of_host(urlsplit(exchange.url).netloc)
         return f"another endpoint of {host.id}" if host else NOT_A_CALL
     writer.add(span_row(_span(facts, source, span_id, digest)))
-    return None
-
-
-def to_exchange(entry: dict[str, Any]) -> Exchange:
-    """Return the exchange of a HAR entry.
-
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError: if the entry is not one.
-    """
-    request, response = entry["request"], entry["response"]
-    started = _started(entry, response)
-    elapsed = float(entry.get("time") or 0)
-    ended = started + int(elapsed * 1e6) if started is not None and 0 < elapsed < _LONGEST_MS else started
-    post: dict[str, Any] = request.get("postData") or {}
-    content: dict[str, Any] = response.get("content") or {}
-    status = int(response.get("status") or 0)
-    return Exchange.build(
-        method=str(request["method"]),
-        url=str(request["url"]),
-        request_headers=_headers(request),
-        request_body=_bytes(post.get("text"), post.get("encoding")),
-        status_code=status or None,
-        response_headers=_headers(response),
-        response_body=_bytes(content.get("text"), content.get("encoding")),
-        started_ns=started,
-        ended_ns=ended,
-        error_type=None if status else "no_response",
-    )
-
-
-def _headers(message: dict[str, Any]) -> list[tuple[str, str]]:
-    headers: list[dict[str, Any]] = message.get("headers") or []
-    return [(str(header["name"]), str(header["value"])) for header in headers]
-
-
-def _bytes(text: Any, encoding: Any) -> bytes:
-    if not text:
-        return b""
-    if encoding == "base64":
-        return base64.b64decode("".join(text.split()), validate=True)
-    return str(text).encode("utf-8", "replace")
-
-
-def _started(entry: dict[str, Any], response: dict[str, Any]) -> int | None:
-    """Return when the exchange began: as recorded, else by the response's date header, else None."""
-    said = [entry.get("startedDateTime")]
-    said += [value for name, value in _headers(response) if name.lower() == "date"]
-    for text in said:
-        moment = _moment(str(text or ""))
-        if moment is not None and moment > _EARLIEST:
-            return int(moment.timestamp() * 1_000_000) * 1000
-    return None
-
-
-def _moment(text: str) -> datetime | None:
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            moment = parse(text)
-        except ValueError:
-            continue
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from har_files import ANTHROPIC, OPENAI, Folder, account, answered, entry, har
-from turnledger.analysis.har import NOT_A_CALL, to_exchange
+from turnledger.analysis.har import NOT_A_CALL
 from turnledger.instrument.documents import load_documents
+from turnledger.instrument.har_entry import to_exchange
 
 if TYPE_CHECKING:
     from pathlib import Path
