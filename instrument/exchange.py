@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, str], ...]
 
 _SECRET_WORD: Final = re.compile(
-    r"(?:^|[-_.])(?:authorization|authentication|auth|token|key|apikey|secret|cookie2?|credentials?|passw(?:or)?d|"
-    r"signature|sig|session-info|jwt|assertion|client-params|csrf|xsrf)(?:$|[-_.])",
+    r"(?:^|[-_.])(?:authorization|authentication|auth|token(?![-_.]count)|key|apikey|secret|cookie2?|credentials?|"
+    r"passw(?:or)?d|signature|sig|session-info|jwt|assertion|client-params|csrf|xsrf)(?:$|[-_.])",
     re.IGNORECASE,
 )
 _NOT_SECRET: Final = frozenset({"idempotency-key", "x-idempotency-key", "prompt-cache-key"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .surfaces import Location, MessageRules, StreamRules, Surface
 
 HTTP_ERROR: Final = 400
+_WRAPPED: Final = re.compile(r":https?:.*$|^[\w.]+#")
 STREAM_CLOSED_EARLY: Final = "stream_closed_early"
 
 
@@ -208,6 +210,8 @@ def _error_type(reading: Reading) -> str | None:
     if exchange.error_type:
         return exchange.error_type
     said = reading.first_text("error_type")
+    if said:  # some wrap the name: "Name:http://…", "name.space#Name"
+        said = _WRAPPED.sub("", said) or said
     if exchange.status_code is not None and exchange.status_code >= HTTP_ERROR:
         return said or str(exchange.status_code)
     if said is None and exchange.closed_early and not _ended(reading):

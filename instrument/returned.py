@@ -66,9 +66,9 @@ class ResponseReader:
             _Shape(document, surface)
             for document in registry.documents.values()
             for surface in document.surfaces
-            if surface.is_billed
+            if surface.is_billed and not any(location.source.endswith(".header") for location in surface.requires)
         ]
-        roots = {path[0] for shape in self._shapes for path in shape.surface.usage.at}
+        roots = {path[0] for shape in self._shapes for path in shape.surface.usage.at if path}
         self._usage_names = roots | {_snake_case(name) for name in roots}
         self._ids: dict[str, None] = {}
 

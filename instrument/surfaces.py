@@ -221,9 +221,10 @@ def _number(text: str) -> Decimal:
 
 def _usage(table: Table) -> UsageRules:
     merge = table.text("merge", "update")
-    if merge not in ("update", "last", "max"):
+    if merge not in ("update", "last", "max", "sum"):
         raise table.fail(
-            "merge", "'update' (later figures replace earlier ones key by key), 'max' (larger ones do) or 'last'"
+            "merge",
+            "'update' (later figures replace earlier ones key by key), 'max' (larger ones do), 'last' or 'sum'",
         )
     counts = Table(table.file, table.where, {name: table.values[name] for name in COUNTS if name in table.values})
     table.note(*COUNTS)

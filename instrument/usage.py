@@ -6,6 +6,7 @@ Which fields add up to what is said by the provider's document; this module know
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .exchange import Headers
 
 _MAX_COST_USD: Final = Decimal(10) ** 9
-_MAX_DIGITS: Final = 18  # what fits in 64 bits
+_HEADER_NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE]-?[0-9]{1,2})?")  # 18 digits fit in 64 bits
 _NO_COUNTS: Final[Mapping[str, int]] = {}
 
 
@@ -56,7 +57,8 @@ class Usage:
 def read_usage(documents: Sequence[Any], rules: UsageRules, headers: Headers = ()) -> Usage:
     """Return the usage that the documents of one response report, and its headers where the surface counts there.
 
-    Stream figures are cumulative, so events are merged (later figures replace earlier ones), never summed.
+    Stream figures are cumulative, so events are merged (later figures replace earlier ones); they are summed only where
+    the document says that each is a call of its own.
     """
     counted = _counted_in_headers(headers, rules)
     raw = {**counted, **(_merged(documents, rules) or {})}
@@ -93,8 +95,9 @@ def _counted_in_headers(headers: Headers, rules: UsageRules) -> dict[str, Any]:
         return {}
     texts = {name: value.strip() for name, value in headers}
     found = {key: texts.get(header, "") for key, header in rules.headers.items()}
+    # An amount of money stays a text: it is exact as it was written.
     return {
-        key: int(text) for key, text in found.items() if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+        key: int(text) if text.isdigit() else text for key, text in found.items() if _HEADER_NUMBER.fullmatch(text)
     }
 
 
@@ -109,6 +112,8 @@ def _merged(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any] | Non
                 usage = usage if path else _figures(usage)
                 if merged is None or (usage and rules.merge == "last"):
                     merged = dict(usage) or None
+                elif rules.merge == "sum":
+                    merged |= {key: _added(merged.get(key), value) for key, value in usage.items()}
                 else:
                     merged |= {key: value for key, value in usage.items() if _replaces(value, merged.get(key), rules)}
     return merged
@@ -121,6 +126,11 @@ def _figures(document: dict[str, Any]) -> dict[str, Any]:
 
 def _is_figure(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _added(known: Any, value: Any) -> Any:
+    """Return the sum of two figures; what is none is replaced."""
+    return known + value if _is_figure(known) and _is_figure(value) else value
 
 
 def _replaces(value: Any, known: Any, rules: UsageRules) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from turnledger.instrument.documents import DocumentError, Registry, parse_documents
-from turnledger.instrument.exchange import Exchange
+from turnledger.instrument.exchange import Exchange, clean_headers
 from turnledger.instrument.facts import CallFacts, extract
 from turnledger.instrument.usage import Usage
 
@@ -21,9 +22,19 @@ operation = "chat"
 path = "/model/{model}/run"
 [surface.fields]
 request_model = "url:model"
+error_type = ["response.header:x-error", "response.body:__type"]
 [surface.usage]
 at = "usage"
 headers = { in = "X-In-Count", out = "x-out-count" }
+input_tokens = "in"
+output_tokens = "out"
+[[surface]]
+name = "trace"
+operation = "invoke_agent"
+path = "/trace"
+[surface.usage]
+at = "steps.*.usage"
+merge = "sum"
 input_tokens = "in"
 output_tokens = "out"
 [[surface]]
@@ -38,14 +49,16 @@ request_model = "url:model"
 REGISTRY = Registry(parse_documents({"acme.md": TEXT}))
 
 
-def facts(path: str, body: Any = None, headers: tuple[tuple[str, str], ...] = ()) -> CallFacts | None:
+def facts(
+    path: str, body: Any = None, headers: tuple[tuple[str, str], ...] = (), status: int = 200
+) -> CallFacts | None:
     """Return the facts of an exchange at a path."""
     return extract(
         Exchange.build(
             method="POST",
             url="https://api.acme.test" + path,
             request_body=b"{}",
-            status_code=200,
+            status_code=status,
             response_headers=headers,
             response_body=json.dumps(body or {}).encode(),
         ),
@@ -78,7 +91,7 @@ def test_a_model_in_the_path_may_hold_a_colon(path: str, surface: str | None, mo
         ({"in": 6, "out": 8}, {}, (6, 8)),
         (None, {"x-in-count": "", "x-out-count": "-1"}, (None, None)),
         (None, {"x-in-count": "9" * 30, "x-out-count": "a1"}, (None, None)),
-        (None, {"x-in-count": "\u0665", "x-out-count": "1.5"}, (None, None)),
+        (None, {"x-in-count": "\u0665", "x-out-count": "1.x"}, (None, None)),
     ],
 )
 def test_counts_may_stand_in_headers(usage: Any, headers: dict[str, str], expected: tuple[int | None, int | None]):
@@ -89,6 +102,64 @@ def test_counts_may_stand_in_headers(usage: Any, headers: dict[str, str], expect
         assert found.usage == Usage()
 
 
+@pytest.mark.parametrize(
+    ("header", "amount"),
+    [
+        ("0.000415", "0.000415"),
+        ("1.5e-05", "0.000015"),
+        ("12", "12"),
+        ("", None),
+        ("free", None),
+        ("-1", None),
+        ("1" * 40, None),
+        ("0." + "1" * 40, None),
+        ("1e99", None),
+    ],
+)
+def test_an_amount_in_a_header_is_exact_as_it_was_written(header: str, amount: str | None):
+    registry = Registry(parse_documents({"acme.md": TEXT.replace('input_tokens = "in"', 'billed_cost = "in"')}))
+    exchange = Exchange.build(
+        method="POST",
+        url="https://api.acme.test/model/m/run",
+        status_code=200,
+        response_headers=[("X-In-Count", header)],
+        response_body=b"{}",
+    )
+    found = extract(exchange, registry)
+    assert found is not None
+    assert found.usage.billed_cost_usd == (None if amount is None else Decimal(amount))
+
+
 def test_a_header_that_is_no_text_is_refused():
     with pytest.raises(DocumentError, match=r"surface\[0\]\.usage\.headers\.in: expected a text"):
         parse_documents({"acme.md": TEXT.replace('"X-In-Count"', "1")})
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Throttled:http://internal.acme.test/errors/", "Throttled"),
+        ("com.acme.errors#Throttled", "Throttled"),
+        ("Throttled", "Throttled"),
+        ("rate:limit", "rate:limit"),
+        ("https://acme.test/errors/throttled", "https://acme.test/errors/throttled"),
+    ],
+)
+def test_the_name_of_an_error_is_taken_out_of_what_wraps_it(said: str, expected: str):
+    for found in (
+        facts("/model/m/run", {"__type": said}, status=400),
+        facts("/model/m/run", {}, (("X-Error", said),), status=400),
+    ):
+        assert found
+        assert found.error_type == expected
+
+
+def test_figures_of_calls_of_their_own_are_added_up():
+    found = facts("/trace", {"steps": {"a": {"usage": {"in": 5, "out": 1}}, "b": {"usage": {"in": 7, "note": "x"}}}})
+    assert found
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (12, 1)
+
+
+def test_a_count_of_tokens_is_no_token():
+    secrets = ("X-Amz-Security-Token", "x-token", "token-id")
+    assert clean_headers((name, "1") for name in ("x-input-token-count", *secrets)) == (("x-input-token-count", "1"),)
