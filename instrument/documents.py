@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import frontmatter, health
 from .frontmatter import DocumentError, Table
-from .inheritance import Fronts, content_rules, inherited, secret_patterns
+from .inheritance import Fronts, content_rules, home, inherited, secret_patterns
 from .surfaces import Surface, compile_surface
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
     written = table.tables("surface")
     tables = [Table(file, item.where, inherited(file, item.values, fronts, ())) for item in written]
     rules = content_rules(file.removesuffix(".md"), fronts, secrets)
-    surfaces = tuple(compile_surface(identity, item, rules) for item in tables)
+    surfaces = tuple(compile_surface(identity, home(identity, item.values, fronts), item, rules) for item in tables)
     for item, surface in zip(tables, surfaces, strict=True):
         if [other.name for other in surfaces].count(surface.name) > 1:
             raise item.fail("name", f"a name of its own: two surfaces are called {surface.name!r}")

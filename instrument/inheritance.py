@@ -83,3 +83,17 @@ def inherited(file: str, surface: Mapping[str, Any], fronts: Fronts, seen: tuple
         else:
             merged[key] = value
     return merged
+
+
+def home(stem: str, surface: Mapping[str, Any], fronts: Fronts) -> str:
+    """Return the document that a surface has its shape from: the last in its chain of ``like``, or its own."""
+    while like := surface.get("like"):
+        stem, _, name = str(like).partition("/")
+        surface = next(
+            item.values for item in Table(*_front(stem, fronts)).tables("surface") if item.values.get("name") == name
+        )
+    return stem
+
+
+def _front(stem: str, fronts: Fronts) -> tuple[str, str, dict[str, Any]]:
+    return fronts[stem][0], "", fronts[stem][1]

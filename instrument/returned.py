@@ -16,7 +16,7 @@ import orjson
 from opentelemetry import context as otel_context
 
 from . import paths
-from .documents import ANY_HOST, Match
+from .documents import Match
 from .exchange import Exchange
 from .facts import extract_matched, response_document
 from .paths import find
@@ -120,8 +120,10 @@ class ResponseReader:
         most = max(weight for weight, _ in weighed)
         best = [shape for weight, shape in weighed if weight == most > 0]
         if len({shape.document.id for shape in best}) > 1:
-            # Several providers speak this shape and nothing here says which one: it is the one of any host.
-            best = [shape for shape in best if ANY_HOST in shape.document.hosts]
+            # Several providers speak this shape and nothing here says which one: it is the one they have it from.
+            best = [shape for shape in best if shape.surface.home == shape.document.id]
+            if len({shape.document.id for shape in best}) > 1:
+                return None
         return Match(best[0].document, best[0].surface, {}) if best else None
 
 

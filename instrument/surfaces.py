@@ -104,6 +104,7 @@ class Surface:
     """One API shape: how to recognise its requests and where everything stands in them."""
 
     provider: str
+    home: str
     name: str
     operation: str
     methods: frozenset[str]
@@ -120,8 +121,8 @@ class Surface:
     facts: Mapping[str, Any]
 
 
-def compile_surface(provider: str, table: Table, rules: ContentRules) -> Surface:
-    """Return the surface of one ``[[surface]]`` table, inheritance already applied.
+def compile_surface(provider: str, home: str, table: Table, rules: ContentRules) -> Surface:
+    """Return the surface of one ``[[surface]]`` table, inheritance already applied; ``home`` has its shape first.
 
     Raises:
         DocumentError: if a key is unknown, missing or cannot be read.
@@ -130,6 +131,7 @@ def compile_surface(provider: str, table: Table, rules: ContentRules) -> Surface
     fields = _locations(table.table("fields"), FIELDS)
     surface = Surface(
         provider=provider,
+        home=home,
         name=table.text("name"),
         operation=table.text("operation"),
         methods=frozenset(table.texts("method", ("POST",))),
@@ -150,7 +152,7 @@ def compile_surface(provider: str, table: Table, rules: ContentRules) -> Surface
 
 
 def path_pattern(text: str) -> re.Pattern[str]:
-    """Return the pattern of a URL path: ``{name}`` captures one segment, a leading ``**`` is any prefix.
+    """Return the pattern of a URL path: ``{name}`` captures one segment, ``**`` is any prefix or any segments between.
 
     Before a ``/`` a segment ends there, at the end of the path or before a ``:`` at the first colon as well.
 
@@ -163,6 +165,7 @@ def path_pattern(text: str) -> re.Pattern[str]:
     # Ids may hold a colon, written as it is; behind the last segment a colon begins a word of its own.
     escaped = re.sub(r"\\\{(\w+)\\\}(?=/)", r"(?P<\1>[^/]+)", re.escape(body))
     escaped = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/:]+)", escaped)
+    escaped = escaped.replace(r"/\*\*/", "/(?:.*/)?")
     try:
         return re.compile(f"{prefix}{escaped}/?")
     except re.error as error:

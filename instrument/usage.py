@@ -96,9 +96,7 @@ def _counted_in_headers(headers: Headers, rules: UsageRules) -> dict[str, Any]:
     texts = {name: value.strip() for name, value in headers}
     found = {key: texts.get(header, "") for key, header in rules.headers.items()}
     # An amount of money stays a text: it is exact as it was written.
-    return {
-        key: int(text) if text.isdigit() else text for key, text in found.items() if _HEADER_NUMBER.fullmatch(text)
-    }
+    return {key: int(text) if text.isdigit() else text for key, text in found.items() if _HEADER_NUMBER.fullmatch(text)}
 
 
 def _merged(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any] | None:

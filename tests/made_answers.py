@@ -131,6 +131,8 @@ def _identified(found: Made, name: str, locations: Iterable[Location]) -> dict[s
 
 
 def _require(found: Made, location: Location) -> None:
+    if location in found.values:
+        return
     value: Any = [{"role": "user"}] if location.path[-1] in ("messages", "contents") else "m-1"
     with suppress(DoesNotFitError):  # an identifier stands below it: it has a value
         found.put(location, value)

@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the client went away: some tests are about that
 
-    do_GET = do_POST  # noqa: N815  the name the base class looks for
+    do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815  the names the base class looks for
 
     def _answer(self, reply: Reply, stub: StubServer) -> None:
         # Fixed, so that an instrumented call can be compared with a plain one byte by byte.
