@@ -5,6 +5,7 @@ Run as a script, it writes anew what is expected of all of them, or of the provi
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import sys
@@ -16,6 +17,7 @@ import httpx
 import pyarrow.parquet as pq
 from turnledger.analysis.har import ImportReport, import_har
 from turnledger.exporters.store import Store
+from turnledger.instrument.wire import decode_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +62,21 @@ def imported(paths: Iterable[Path], folder: Path) -> tuple[list[ImportReport], d
     return reports, {row["source"]: row for row in rows}
 
 
+def answer_of(entry: dict[str, Any]) -> bytes:
+    """Return the body of the response; binary ones are recorded in base64."""
+    content = entry["response"]["content"]
+    text = content.get("text") or ""
+    return base64.b64decode(text) if content.get("encoding") == "base64" else text.encode()
+
+
+def readable(entry: dict[str, Any]) -> str:
+    """Return the body of the response as text, of a binary stream its events."""
+    body = answer_of(entry)
+    if entry["response"]["content"].get("encoding") != "base64":
+        return body.decode()
+    return "\n".join(json.dumps(document, ensure_ascii=False) for document in decode_body(body).documents)
+
+
 def replay(entry: dict[str, Any]) -> bytes:
     """Let a client ask what was asked, and be answered what was answered; returns what it read.
 
@@ -68,7 +85,7 @@ def replay(entry: dict[str, Any]) -> bytes:
     asked, answered = entry["request"], entry["response"]
     headers = [(item["name"], item["value"]) for item in answered["headers"] if item["name"].lower() not in _TRANSFER]
     own = [(item["name"], item["value"]) for item in asked["headers"] if item["name"].lower() not in _TRANSFER]
-    content = (answered["content"].get("text") or "").encode()
+    content = answer_of(entry)
 
     def answer(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(answered["status"], headers=headers, stream=httpx.ByteStream(content))
