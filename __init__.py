@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .instrument.context import conversation as conversation
     from .instrument.context import propagate as propagate
     from .instrument.documents import get_provider_capabilities as get_provider_capabilities
-    from .instrument.facts import extract_all_identifiers as extract_all_identifiers
-    from .instrument.facts import extract_all_metadata as extract_all_metadata
+    from .instrument.extracting import extract_all_identifiers as extract_all_identifiers
+    from .instrument.extracting import extract_all_metadata as extract_all_metadata
     from .instrument.observe import observe as observe
     from .instrument.runtime import flush as flush
     from .instrument.runtime import instrument as instrument
@@ -27,8 +27,8 @@ _HOMES = {
     "Ledger": ("analysis.ledger", "Ledger"),
     "ParquetSpanExporter": ("exporters.parquet", "ParquetSpanExporter"),
     "conversation": ("instrument.context", "conversation"),
-    "extract_all_identifiers": ("instrument.facts", "extract_all_identifiers"),
-    "extract_all_metadata": ("instrument.facts", "extract_all_metadata"),
+    "extract_all_identifiers": ("instrument.extracting", "extract_all_identifiers"),
+    "extract_all_metadata": ("instrument.extracting", "extract_all_metadata"),
     "flush": ("instrument.runtime", "flush"),
     "get_provider_capabilities": ("instrument.documents", "get_provider_capabilities"),
     "instrument": ("instrument", None),  # the package itself, which can be called

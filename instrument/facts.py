@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import identifiers as ids
-from .documents import Match, Registry, load_documents
 from .metadata import is_one_of, raw_metadata, without_earlier_messages
 from .paths import find
 from .redact import ContentRules, skeleton
@@ -18,8 +17,9 @@ from .wire import Body, decode_body, decode_request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from .documents import Match, Registry
     from .exchange import Exchange
-    from .surfaces import Location, MessageRules, StreamRules, Surface
+    from .surfaces import Location, MessageRules, StreamRules
 
 HTTP_ERROR: Final = 400
 _WRAPPED: Final = re.compile(r":https?:.*$|^[\w.]+#")
@@ -133,12 +133,13 @@ def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
         reading = Reading(exchange, candidate, body, request)
         usage = read_usage(reading.documents, candidate.surface.usage, exchange.response_headers)
         if _is_call(reading, candidate, usage):
-            return _facts(reading, candidate, usage)
+            return facts_of(reading, candidate, usage)
         candidate = candidate.otherwise
     return None
 
 
-def _facts(reading: Reading, match: Match, usage: Usage) -> CallFacts:
+def facts_of(reading: Reading, match: Match, usage: Usage) -> CallFacts:
+    """Return the facts of an exchange by the surface of the match, whether it has that shape or not."""
     exchange, surface = reading.exchange, match.surface
     new_request, messages = without_earlier_messages(reading.request, surface.messages)
     reading.request = new_request  # what earlier calls sent stands in their records: storage must not be quadratic
@@ -186,10 +187,16 @@ def _is_call(reading: Reading, match: Match, usage: Usage) -> bool:
     return all(next(reading.values([location]), None) is not None for location in needed)
 
 
-def _identifiers(reading: Reading) -> dict[str, list[str]]:
+def named_identifiers(reading: Reading) -> ids.Identifiers:
+    """Return the identifiers that the surface names."""
     named: ids.Identifiers = {}
     for name, locations in reading.surface.identifiers.items():
         ids.add(named, name, reading.values(locations), reading.rules)
+    return named
+
+
+def _identifiers(reading: Reading) -> ids.Identifiers:
+    named = named_identifiers(reading)
     found = [
         *ids.sweep(reading.body.documents, "response", reading.rules),
         *ids.sweep([reading.request], "request", reading.rules),
@@ -257,61 +264,3 @@ def _continues_turn(messages: Sequence[Any], rules: MessageRules) -> bool | None
         for path in rules.tool_paths
         for value in find(last, path)
     )
-
-
-def extract_all_identifiers(response: Any, provider: str) -> dict[str, list[str]]:
-    """Return every identifier in a response object or JSON document, undocumented ones too.
-
-    Args:
-        response: an SDK's response object, a dict, JSON text or bytes.
-        provider: id of the provider's document (the file's stem), or its OpenTelemetry name.
-
-    Raises:
-        ValueError: if there is no document of that name or the response is not readable.
-    """
-    document, surfaces = response_document(response), load_documents().named(provider).surfaces
-    # Which surface answered is not known here: it is the one that can name most of what is there.
-    found = max((_named(document, surface) for surface in surfaces), key=len)
-    rules = surfaces[0].rules
-    # SDKs keep the request's id beside the body, under a name that is public despite its underscore.
-    ids.add(found, "request_id", [getattr(response, "_request_id", None)], rules)
-    return {**found, **ids.undocumented(ids.sweep([document], "response", rules), found, rules)}
-
-
-def _named(document: Any, surface: Surface) -> ids.Identifiers:
-    named: ids.Identifiers = {}
-    for name, locations in surface.identifiers.items():
-        paths = [location.path for location in locations if location.source in ("response.body", "response.last")]
-        ids.add(named, name, (value for path in paths for value in find(document, path)), surface.rules)
-    return named
-
-
-def extract_all_metadata(response: Any, provider: str) -> dict[str, Any]:
-    """Return the whole response with every content-bearing string replaced by its length.
-
-    Args:
-        response: an SDK's response object, a dict, JSON text or bytes.
-        provider: id of the provider's document (the file's stem), or its OpenTelemetry name.
-
-    Raises:
-        ValueError: if there is no document of that name or the response is not readable.
-    """
-    return skeleton(response_document(response), load_documents().named(provider).surfaces[0].rules)
-
-
-def response_document(response: Any) -> dict[str, Any]:
-    """Return a response object as the JSON document it was made of.
-
-    Raises:
-        ValueError: if it is neither an SDK's object nor a JSON object.
-    """
-    dump = getattr(response, "model_dump", None) or getattr(response, "to_dict", None)
-    if callable(dump):
-        # The names of the wire, not of Python: they are what the documents speak of.
-        wire: dict[str, Any] = {"by_alias": True, "exclude_unset": True, "mode": "json", "warnings": False}
-        response = dump(**wire) if hasattr(response, "model_dump") else dump()
-    if isinstance(response, str | bytes):
-        response = decode_request(response.encode() if isinstance(response, str) else response)
-    if not isinstance(response, dict):
-        raise ValueError("the response is neither an SDK's object nor a JSON object")  # noqa: TRY004  one error type
-    return cast("dict[str, Any]", response)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, TypeVar, cast, overload
 
 from . import context, health
+from .results import Results
 
-_PLAIN_VALUES = (str, bytes, int, float, list, tuple)
 F = TypeVar("F", bound=Callable[..., Any])
 Said = str | Callable[..., object] | None
 """A value, the name of an argument, or a callable that is given the call's arguments."""
+
+Resolve = Callable[[tuple[Any, ...], dict[str, Any]], context.Conversation]
 
 
 @overload
@@ -34,7 +36,8 @@ def observe(
 
     Switches capture on with its defaults at the first call, if it was neither switched on nor off before. The
     function's signature, results and exceptions stay as they are. Where a function or coroutine made its call unseen
-    (no HTTP exchange: gRPC, an unknown client) and returns the provider's response, the call is read from that.
+    (no HTTP exchange: gRPC, websockets, an unknown client) and returns the provider's response, or yields its events or
+    the response so far, the call is read from that. What a returned generator does is part of the function as well.
 
     Args:
         function: the function, when used without brackets.
@@ -120,45 +123,46 @@ def _ensure_instrumented() -> None:
         health.failed("observe.instrument", error)
 
 
-def _look_at(result: object, said: context.Conversation, started_ns: int) -> None:
-    """Let the worker read the response that was returned, where no exchange told of the call."""
-    if result is None or isinstance(result, _PLAIN_VALUES) or said.watch is None or said.watch.seen:
-        return
-    try:
-        from .runtime import active_runtime  # noqa: PLC0415
-
-        runtime = active_runtime()
-        if runtime is not None:
-            runtime.look_at(result, said, started_ns)
-    except Exception as error:  # noqa: BLE001  whatever the application returns is its own affair
-        health.failed("observe.returned", error)
-
-
-def _plain(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+def _plain(function: Callable[..., Any], resolve: Resolve) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Any:
-        said, started_ns = resolve(args, kwargs), time.time_ns()
+        said = resolve(args, kwargs)
+        results = Results(said)
         with context.active(said):
             result = function(*args, **kwargs)
-        _look_at(result, said, started_ns)
-        return result
+        return _seen(result, said, results)
 
     return observed
 
 
-def _coroutine(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+def _coroutine(function: Callable[..., Any], resolve: Resolve) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> Any:
-        said, started_ns = resolve(args, kwargs), time.time_ns()
+        said = resolve(args, kwargs)
+        results = Results(said)
         with context.active(said):
             result = await function(*args, **kwargs)
-        _look_at(result, said, started_ns)
-        return result
+        return _seen(result, said, results)
 
     return observed
 
 
-def _generator(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+def _seen(result: Any, said: context.Conversation, results: Results) -> Any:
+    """Return what a function returned; a generator has only begun: what it does is part of the function."""
+
+    def known(_args: tuple[Any, ...], _kwargs: dict[str, Any]) -> context.Conversation:
+        return said
+
+    if isinstance(result, GeneratorType):
+        return _generator(lambda: cast("Any", result), known)()
+    if isinstance(result, AsyncGeneratorType):
+        return _async_generator(lambda: cast("Any", result), known)()
+    results.returned(result)
+    return result
+
+
+def _generator(function: Callable[..., Any], resolve: Resolve) -> Callable[..., Any]:
     def observed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         said = resolve(args, kwargs)
+        results = Results(said)
         inner: Generator[Any, Any, Any] = function(*args, **kwargs)
         step: Callable[[], Any] = functools.partial(next, inner)
         try:
@@ -168,7 +172,9 @@ def _generator(function: Callable[..., Any], resolve: _Resolver) -> Callable[...
                     with context.active(said):
                         item = step()
                 except StopIteration as stop:
+                    results.finished(stop.value)
                     return stop.value
+                results.yielded(item)
                 try:
                     step = functools.partial(inner.send, (yield item))
                 except GeneratorExit:
@@ -178,13 +184,15 @@ def _generator(function: Callable[..., Any], resolve: _Resolver) -> Callable[...
         finally:
             with context.active(said):
                 inner.close()
+            results.end()
 
     return observed
 
 
-def _async_generator(function: Callable[..., Any], resolve: _Resolver) -> Callable[..., Any]:
+def _async_generator(function: Callable[..., Any], resolve: Resolve) -> Callable[..., Any]:
     async def observed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         said = resolve(args, kwargs)
+        results = Results(said)
         inner: AsyncGenerator[Any, Any] = function(*args, **kwargs)
         step: Callable[[], Any] = inner.__anext__
         try:
@@ -193,7 +201,9 @@ def _async_generator(function: Callable[..., Any], resolve: _Resolver) -> Callab
                     with context.active(said):
                         item = await step()
                 except StopAsyncIteration:
+                    results.finished(None)
                     return
+                results.yielded(item)
                 try:
                     step = functools.partial(inner.asend, (yield item))
                 except GeneratorExit:
@@ -203,5 +213,6 @@ def _async_generator(function: Callable[..., Any], resolve: _Resolver) -> Callab
         finally:
             with context.active(said):
                 await inner.aclose()
+            results.end()
 
     return observed

@@ -100,9 +100,10 @@ def describe_capture(capture: Capture, *, content: bool) -> Described | None:
 
 
 def describe_returned(facts: CallFacts, said: Conversation, span_id: int, *, content: bool) -> Described:
-    """Return what the span of a call says that was read from a returned object; whether it was a stream is unknown."""
+    """Return what the span of a call says that was read from what a function returned or yielded."""
     described = describe(facts, said, content=content)
-    described.attributes.pop(keys.IS_STREAM, None)
+    if not facts.is_stream:  # what was returned whole may have come in pieces
+        described.attributes.pop(keys.IS_STREAM, None)
     call: dict[str, AttributeValue] = {
         keys.SEEN: "returned",
         keys.CALL_ID: format(span_id, "016x"),

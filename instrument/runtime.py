@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from .context import Conversation
 
 FLUSH_INTERVAL_S: Final = 5.0
 _EXIT_TIMEOUT_S: Final = 10.0
@@ -124,10 +122,13 @@ class Runtime:
         frame = Frame(capture.span_id, capture.parent, capture.started_ns, capture.ended_ns)
         self._emit(described, frame, capture.span)
 
-    def look_at(self, result: object, conversation: Conversation, started_ns: int) -> None:
-        """Record the call behind what an observed function returns, if it is a response and no exchange was seen."""
-        if self._responses.may_be_response(result):
-            self.worker.submit(Returned(result, conversation, started_ns, time.time_ns()))
+    def may_be_response(self, result: object) -> bool:
+        """Tell, without reading anything, whether what an observed function returns or yields may be a response."""
+        return self._responses.may_be_response(result)
+
+    def look_at(self, returned: Returned) -> None:
+        """Record the call behind what an observed function returned, if it is a response."""
+        self.worker.submit(returned)
 
     def _record_returned(self, returned: Returned) -> None:
         try:

@@ -57,12 +57,12 @@ GEMINI_PROTO = {
     "response_id": "GeminiTest01",
 }
 
-# Most shapes are spoken by many: the object alone does not say who sends the bill.
+# Many shapes are spoken by several: the object alone does not say who sends the bill, so it is who they have it from.
 RESPONSES: dict[str, tuple[Callable[[], Any], str, str, str]] = {
     "chat dict": (lambda: copy.deepcopy(CHAT), "openai_compatible", "chat.completions", CHAT["id"]),
     "chat object": (lambda: ChatCompletion.model_validate(CHAT), "openai_compatible", "chat.completions", CHAT["id"]),
     "responses": (lambda: Response.model_validate(RESPONSE), "openai_compatible", "responses", RESPONSE["id"]),
-    "messages": (lambda: Message.model_validate(MESSAGE), "openai_compatible", "messages", MESSAGE["id"]),
+    "messages": (lambda: Message.model_validate(MESSAGE), "anthropic", "messages", MESSAGE["id"]),
     "gemini": (lambda: GenerateContentResponse.model_validate(GEMINI), "gemini", "generate_content", "GeminiTest01"),
     "gemini dict": (lambda: copy.deepcopy(GEMINI), "gemini", "generate_content", "GeminiTest01"),
     "protobuf": (lambda: _Proto(GEMINI_PROTO), "gemini", "generate_content", "GeminiTest01"),
