@@ -17,9 +17,13 @@ select
         ['compaction_input_tokens', 'compaction_output_tokens', 'advisor_input_tokens', 'advisor_output_tokens']
     ) as has_more,
     spans.input_tokens,
-    try_cast(spans.input_tokens as decimal(15, 0)) as input,
-    try_cast(coalesce(spans.output_tokens, 0) as decimal(15, 0)) as output,
-    try_cast(coalesce(spans.cache_read_tokens, 0) as decimal(15, 0)) as cache_read,
+    -- some bill other counts than they processed, and say so: whatever the cache saved has been taken out of them
+    spans.usage_details['billed_input_tokens'] is not null as says_billed,
+    try_cast(coalesce(spans.usage_details['billed_input_tokens'], spans.input_tokens) as decimal(15, 0)) as input,
+    try_cast(
+        coalesce(spans.usage_details['billed_output_tokens'], spans.output_tokens, 0) as decimal(15, 0)
+    ) as output,
+    try_cast(if(says_billed, 0, coalesce(spans.cache_read_tokens, 0)) as decimal(15, 0)) as cache_read,
     try_cast(coalesce(spans.cache_write_tokens, 0) as decimal(15, 0)) as cache_write,
     try_cast(coalesce(spans.cache_write_by_ttl['5m'], 0) as decimal(15, 0)) as cache_write_5m,
     try_cast(coalesce(spans.cache_write_by_ttl['1h'], 0) as decimal(15, 0)) as cache_write_1h,
