@@ -63,8 +63,9 @@ def extract_all_identifiers(
     ids.add(found, "request_id", handed.request_ids, rules)
     documents = load_documents().documents.values()
     names = {name for document in documents for surface in document.surfaces for name in surface.identifiers}
-    for name in names & handed.extra.keys():
-        ids.add(found, name, [handed.extra[name]], rules)
+    for name, value in handed.extra.items():
+        if name in names:
+            ids.add(found, name, [value], rules)
     return {**found, **ids.undocumented(ids.sweep([handed.extra], "metadata", rules), found, rules)}
 
 

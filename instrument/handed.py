@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _HEADER_KEYS: Final = ("headers", "response_headers", "HTTPHeaders")
 _HEADERS_INSIDE: Final = (("ResponseMetadata", "HTTPHeaders"), ("sdkHttpResponse", "headers"))
+_EXPECTED: Final = "an SDK's object, a dict, JSON, an HTTP response, a HAR entry or a list of events"
 _STATUS_KEYS: Final = ("status_code", "HTTPStatusCode")
 
 
@@ -70,14 +71,14 @@ def _exchange(response: object) -> Exchange:
     if isinstance(response, str | bytes | bytearray):
         body = response.encode("utf-8", "replace") if isinstance(response, str) else bytes(response)
         if not any(isinstance(document, dict) for document in decode_body(body).documents):
-            raise TypeError("the response is a text that is neither a JSON object nor a stream of them")
+            raise TypeError("the response is text: expected a JSON object or a stream of them")
     else:
         beside = pairs(getattr(response, "headers", None))
         data = getattr(response, "data", None) if beside is not None else None
         document = to_json(response if data is None else data)
         items = cast("list[Any]", document) if isinstance(document, list) else [document]
         if not items or not all(isinstance(item, dict) for item in items):
-            raise TypeError(f"a {type(response).__name__} is no response: neither an object nor a list of events")
+            raise TypeError(f"the response is of type {type(response).__name__}: expected {_EXPECTED}")
         headers = [*(beside or ()), *(pair for item in items for pair in _headers_inside(item))]
         body = as_json(document).encode("utf-8", "replace")
     return Exchange.build(method="", url="", response_headers=headers, response_body=body)

@@ -51,7 +51,7 @@ def to_json(value: object) -> Any:
     """
     plain = _plain(value, 0)
     if plain is None and value is not None:
-        raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} is no response and holds none")
+        raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} does not say what it holds")
     return plain
 
 

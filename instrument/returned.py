@@ -83,9 +83,10 @@ class ResponseReader:
             return not names.isdisjoint(cast("dict[Any, Any]", result))
         if not is_object(result):
             return False
-        message = result if is_message(result) else wrapped_message(result)
         own: Mapping[str, Any] = getattr(result, "__dict__", {})
-        return any(name in own or hasattr(kind, name) or hasattr(type(message), name) for name in names)
+        message = result if is_message(result) else wrapped_message(result)
+        fields: Mapping[str, Any] = cast("Any", message).DESCRIPTOR.fields_by_name if message is not None else {}
+        return any(name in own or name in fields or hasattr(kind, name) for name in names)
 
     def is_new(self, response_id: str) -> bool:
         """Tell whether a response of this id was not seen yet, on the wire or returned; from now on it was."""
