@@ -98,7 +98,7 @@ def load(front: str, file: str = "acme.md", **others: str) -> Registry:
             "acme.md: surface[0].identifiers.x: expected a location",
         ),
         (SURFACE + "usage = { at = 'a..b' }", "acme.md: surface[0].usage.at: expected a path ('a..b' is not a path"),
-        (SURFACE + "usage = { merge = 'sum' }", "acme.md: surface[0].usage.merge: expected 'update' (later figures"),
+        (SURFACE + "usage = { merge = 'most' }", "acme.md: surface[0].usage.merge: expected 'update' (later figures"),
         (
             SURFACE + "usage = { input = 'a' }",
             "acme.md: surface[0].usage.input: expected one of the known keys: at, bill",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_exchanges import REGISTRY, SURFACES, facts
+from made_exchanges import REGISTRY, SURFACES, exchange, facts
+from turnledger.instrument.facts import extract
 from turnledger.instrument.identifiers import (
     MAX_NAMES,
     MAX_VALUES,
@@ -132,8 +133,9 @@ def _json(leaves: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.Se
 
 
 def kept(surface: str, **parts: Any) -> str:
-    """Return all that a row of the exchange is made of, as text."""
-    found = facts(surface, **parts)
+    """Return all that a row of the exchange is made of, as text; it may be of a surface that shares the path."""
+    found = extract(exchange(surface, **parts), REGISTRY)
+    assert found is not None
     return json.dumps(
         [getattr(found, name) for name in found.__slots__ if name not in ("exchange", "usage")], default=str
     )
