@@ -1,7 +1,7 @@
-"""The binary frames of ``application/vnd.amazon.eventstream``: what they carry, whatever was lost of them.
+"""The frames of binary event streams: what they carry, whatever was lost of them.
 
 A frame is 4 bytes of its length, 4 of its headers' length, 4 of a checksum of these; headers, payload; 4 of a checksum
-of all. Framing only: what payloads hold is read in ``wire``. https://smithy.io/2.0/aws/amazon-eventstream.html
+of all. Framing only: what payloads hold is read in ``wire``. https://smithy.io/2.0/ has the specification.
 """
 
 from __future__ import annotations
