@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .exporters.parquet import ParquetSpanExporter as ParquetSpanExporter
     from .instrument.context import conversation as conversation
     from .instrument.context import propagate as propagate
-    from .instrument.documents import get_provider_capabilities as get_provider_capabilities
+    from .instrument.capabilities import get_provider_capabilities as get_provider_capabilities
     from .instrument.extracting import extract_all_identifiers as extract_all_identifiers
     from .instrument.extracting import extract_all_metadata as extract_all_metadata
     from .instrument.observe import observe as observe
@@ -30,7 +30,7 @@ _HOMES = {
     "extract_all_identifiers": ("instrument.extracting", "extract_all_identifiers"),
     "extract_all_metadata": ("instrument.extracting", "extract_all_metadata"),
     "flush": ("instrument.runtime", "flush"),
-    "get_provider_capabilities": ("instrument.documents", "get_provider_capabilities"),
+    "get_provider_capabilities": ("instrument.capabilities", "get_provider_capabilities"),
     "instrument": ("instrument", None),  # the package itself, which can be called
     "observe": ("instrument.observe", "observe"),
     "open": ("analysis.ledger", "open_ledger"),

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from ..exporters.store import Store
-from ..instrument.documents import get_provider_capabilities, load_documents
+from ..instrument.capabilities import get_provider_capabilities
+from ..instrument.documents import load_documents
 from .importing import import_command
 from .ledger import COST_KEYS, Ledger, StoreError, open_ledger
 from .options import ROWS_SHOWN, FormatOption, LimitOption, OutputOption, SinceOption, StoreOption, since_moment

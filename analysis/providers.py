@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import polars as pl
 
-from ..instrument.documents import get_provider_capabilities
+from ..instrument.capabilities import capabilities_of
 
 if TYPE_CHECKING:
     from ..instrument.documents import ProviderDocument, Registry
@@ -53,7 +53,7 @@ def _row(document: ProviderDocument) -> dict[str, Any]:
         "supported_identifiers": sorted({name for surface in document.surfaces for name in surface.identifiers}),
         "metadata_fields": sorted(set(fields)),
         "checked": document.front.get("checked"),
-        "capabilities": orjson.dumps(get_provider_capabilities(document.id), default=str).decode(),
+        "capabilities": orjson.dumps(capabilities_of(document)).decode(),
         "notes": document.prose.strip(),
     }
 

@@ -288,32 +288,3 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
     )
     table.finish()
     return document
-
-
-def get_provider_capabilities(provider: str) -> dict[str, Any]:
-    """Return what a provider's document says of it: state, SDK sessions, surfaces, identifiers, metadata fields.
-
-    Args:
-        provider: id of the provider's document, or its OpenTelemetry name.
-
-    Raises:
-        ValueError: if there is no document of that name.
-    """
-    document = load_documents().named(provider)
-    facts = {key: document.front[key] for key in _FACTS if key in document.front}
-    return {
-        "id": document.id,
-        "name": document.name,
-        "otel_provider_name": document.otel_name,
-        "hosts": list(document.hosts),
-        **facts,
-        "surfaces": {
-            surface.name: {
-                "operation": surface.operation,
-                "billed": surface.is_billed,
-                "supported_identifiers": sorted(surface.identifiers),
-                **surface.facts,
-            }
-            for surface in document.surfaces
-        },
-    }

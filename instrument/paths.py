@@ -40,6 +40,12 @@ def parse(text: str) -> Path:
     return tuple(steps[1:] if steps[0] == ROOT else steps)
 
 
+def written(path: Path) -> str:
+    """Return a path as documents write it."""
+    text = "".join(step if step[0] == "[" else f".{step}" for step in path).removeprefix(".")
+    return text if text and text[0] != "[" else f"{ROOT}{text}"
+
+
 def find(node: Any, path: Path, start: int = 0) -> Iterator[Any]:
     """Yield every value at ``path`` in ``node``; nothing where the document has another shape."""
     for index in range(start, len(path)):

@@ -75,6 +75,10 @@ class Location:
             return cls(source, (path.lower() if source.endswith(".header") else path,))
         return cls(source, paths.parse(path))
 
+    def __str__(self) -> str:
+        """Return it as documents write it."""
+        return f"{self.source}:{paths.written(self.path)}"
+
 
 @dataclass(frozen=True, slots=True)
 class StreamRules:
@@ -108,6 +112,7 @@ class Surface:
     name: str
     operation: str
     methods: frozenset[str]
+    template: str
     path: re.Pattern[str]
     tail: tuple[str, int]
     is_billed: bool
@@ -135,6 +140,7 @@ def compile_surface(provider: str, home: str, table: Table, rules: ContentRules)
         name=table.text("name"),
         operation=table.text("operation"),
         methods=frozenset(table.texts("method", ("POST",))),
+        template=table.text("path"),
         path=table.parsed("path", path_pattern, table.text("path"), "a path such as /v1/models/{model}:run"),
         tail=path_tail(table.text("path")),
         is_billed=table.flag("billed", default=True),

@@ -10,7 +10,8 @@ import pytest
 import turnledger
 from stub_server import json_reply
 from turnledger.instrument import health
-from turnledger.instrument.documents import Registry, get_provider_capabilities, load_documents, parse_documents
+from turnledger.instrument.capabilities import get_provider_capabilities
+from turnledger.instrument.documents import Registry, load_documents, parse_documents
 from turnledger.instrument.exchange import Exchange
 from turnledger.instrument.facts import extract
 from turnledger.instrument.frontmatter import DocumentError

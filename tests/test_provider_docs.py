@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from turnledger.instrument import paths
-from turnledger.instrument.documents import Registry, get_provider_capabilities, load_documents, parse_documents
+from turnledger.instrument.capabilities import get_provider_capabilities
+from turnledger.instrument.documents import Registry, load_documents, parse_documents
 from turnledger.instrument.frontmatter import DocumentError
 
 FOLDER = resources.files("turnledger.provider_docs")
