@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .documents import Match, Registry
-    from .exchange import Exchange
+    from .exchange import Exchange, Headers
+    from .paths import Path
     from .surfaces import Location, MessageRules, StreamRules
 
 HTTP_ERROR: Final = 400
@@ -101,13 +102,18 @@ class Reading:
         elif source == "request.body":
             yield from (value for value in find(self.request, path) if value is not None)
         elif source == "response.header":
-            yield from (value for name, value in self.exchange.response_headers if name == path[0])
+            yield from _header(self.exchange.response_headers, path)
         elif source == "request.header":
-            yield from (value for name, value in self.exchange.request_headers if name == path[0])
+            yield from _header(self.exchange.request_headers, path)
         elif source == "url":
             yield from filter(None, (unquote(self.captures.get(path[0]) or ""),))
         else:
             yield from parse_qs(self.url.query).get(path[0], [])
+
+
+def _header(headers: Headers, path: Path) -> Iterator[str]:
+    """Yield the values of a header, or those that are the one asked for."""
+    yield from (value for name, value in headers if name == path[0] and value in (path[1:] or (value,)))
 
 
 def _unwrapped(documents: Iterable[Any], rules: StreamRules) -> Iterator[Any]:

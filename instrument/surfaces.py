@@ -71,8 +71,11 @@ class Location:
         source, colon, path = text.partition(":")
         if not colon or source not in SOURCES:
             raise ValueError(f"{text!r} does not begin with one of {', '.join(SOURCES)}")
-        if source.endswith((".header", ".query")) or source == "url":
-            return cls(source, (path.lower() if source.endswith(".header") else path,))
+        if source.endswith(".header"):
+            name, filters, value = path.partition("=")
+            return cls(source, (name.lower(), value) if filters else (name.lower(),))
+        if source in ("url", "url.query"):
+            return cls(source, (path,))
         return cls(source, paths.parse(path))
 
     def __str__(self) -> str:

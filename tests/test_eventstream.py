@@ -12,11 +12,16 @@ import pytest
 from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
+from turnledger.instrument.documents import load_documents
 from turnledger.instrument.eventstream import is_event_stream, read_frames
+from turnledger.instrument.exchange import Exchange
+from turnledger.instrument.facts import extract
 from turnledger.instrument.wire import decode_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from turnledger.instrument.facts import CallFacts
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _VALUE = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _TEXT | st.lists(_TEXT, max_size=3)
@@ -185,3 +190,45 @@ def test_nothing_else_looks_like_frames():
 def test_a_long_hostile_text_takes_no_long_time():
     body = b":event-type\x07\x00\x01x" * 100_000 + b"{" * 100_000
     assert read_frames(body)[0] == []
+
+
+URL = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m-1/converse-stream"
+
+
+def stream_facts(body: bytes, *, closed_early: bool = False) -> CallFacts:
+    """Return the facts of a streamed answer."""
+    found = extract(
+        Exchange.build(
+            method="POST",
+            url=URL,
+            request_body=b'{"messages": []}',
+            status_code=200,
+            response_headers=[("x-amzn-requestid", "r-1")],
+            response_body=body,
+            closed_early=closed_early,
+        ),
+        load_documents(),
+    )
+    assert found
+    return found
+
+
+USAGE = {"usage": {"inputTokens": 5, "outputTokens": 7, "totalTokens": 12}}
+
+
+def test_a_stream_that_fails_names_its_exception():
+    exception = frame(
+        b'{"message": "wait"}', (":exception-type", "throttlingException"), (":message-type", "exception")
+    )
+    found = stream_facts(event("messageStart", {"role": "assistant"}) + exception, closed_early=True)
+    assert (found.error_type, found.is_stream, found.usage.input_tokens) == ("throttlingException", True, None)
+
+
+def test_a_stream_is_over_with_its_last_event():
+    start, end = event("messageStart", {"role": "assistant"}), event("metadata", USAGE)
+    assert stream_facts(start + end, closed_early=True).error_type is None
+    cut = stream_facts(start + end[:-5], closed_early=True)
+    assert (cut.error_type, cut.usage.input_tokens) == ("stream_closed_early", None)
+    assert cut.raw_metadata["malformed_events"] == 1
+    whole = stream_facts(start + end)
+    assert (whole.usage.input_tokens, whole.usage.output_tokens, whole.request_id) == (5, 7, "r-1")

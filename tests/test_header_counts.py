@@ -23,6 +23,7 @@ path = "/model/{model}/run"
 [surface.fields]
 request_model = "url:model"
 error_type = ["response.header:x-error", "response.body:__type"]
+service_tier = ["response.header:X-Tier", "response.header:X-Speed=fast"]
 [surface.usage]
 at = "usage"
 headers = { in = "X-In-Count", out = "x-out-count" }
@@ -163,3 +164,34 @@ def test_figures_of_calls_of_their_own_are_added_up():
 def test_a_count_of_tokens_is_no_token():
     secrets = ("X-Amz-Security-Token", "x-token", "token-id")
     assert clean_headers((name, "1") for name in ("x-input-token-count", *secrets)) == (("x-input-token-count", "1"),)
+
+
+@pytest.mark.parametrize(
+    ("headers", "tier"),
+    [
+        ({"X-Tier": "flex", "X-Speed": "slow"}, "flex"),
+        ({"X-Tier": "flex", "X-Speed": "fast"}, "fast"),
+        ({"X-Speed": "slow"}, None),
+    ],
+)
+def test_a_header_may_be_wanted_with_one_value_only(headers: dict[str, str], tier: str | None):
+    found = facts("/model/m/run", {}, tuple(headers.items()))
+    assert found
+    assert found.service_tier == tier
+
+
+def test_the_credentials_of_signed_requests_reach_no_exchange():
+    secret = "s3cr3t-0123456789abcdef"
+    signed = Exchange.build(
+        method="POST",
+        url=f"https://api.acme.test/model/m/run?X-Amz-Credential={secret}&X-Amz-Signature={secret}&X-Amz-Security-Token={secret}",
+        request_headers=[
+            ("Authorization", f"AWS4-HMAC-SHA256 Credential={secret}/20261101, Signature={secret}"),
+            ("X-Amz-Security-Token", secret),
+        ],
+        request_body=b"{}",
+    )
+    assert secret not in repr(signed)
+    found = extract(signed, REGISTRY)
+    assert found
+    assert secret not in repr(found)
