@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -16,16 +17,16 @@ import orjson
 import polars as pl
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 
 from ..exporters.store import Store
-from ..instrument.capabilities import get_provider_capabilities
+from ..instrument.capabilities import capabilities_of
 from ..instrument.documents import load_documents
 from .importing import import_command
 from .ledger import COST_KEYS, Ledger, StoreError, open_ledger
 from .options import ROWS_SHOWN, FormatOption, LimitOption, OutputOption, SinceOption, StoreOption, since_moment
-from .output import Format, format_of, printable_lines, write_frame
-from .providers import provider_table
+from .output import Format, format_of, printable_lines, write_frame, write_text
+from .provider_page import provider_markdown, provider_page, surface_table
+from .providers import configure, find_document, provider_table
 
 app: Final = typer.Typer(
     name="turnledger",
@@ -162,28 +163,51 @@ def costs(
 
 @app.command()
 def providers(
-    name: Annotated[str | None, typer.Argument(help="Show one provider's document.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show one provider's document: its id, name or host.")] = None,
     form: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
-    """List the providers that have a document, or show one: surfaces, identifiers, caching, cost truths."""
+    """List the providers that have a document, or show one: surfaces, identifiers, caching, cost truths.
+
+    Of one provider JSON has its capabilities, CSV and Parquet its surfaces, Markdown and the terminal all there is.
+    """
     registry = load_documents()
+    for refused in registry.refused:
+        _say(f"warning: {refused}")
     chosen = format_of(form, output)
-    table = provider_table(registry)
     if name is None:
+        table = provider_table(registry)
         columns = ["provider", "name", "hosts", "surfaces", "sdk_session_support", "checked"]
         write_frame(table.select(columns) if chosen in _FOR_PEOPLE else table, chosen, output)
         return
     try:
-        facts = get_provider_capabilities(name)
+        document = find_document(registry, name)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    found = capabilities_of(document)
     if chosen is Format.TABLE and output is None:
-        Console().print(Markdown(registry.documents[facts["id"]].prose))
-    elif chosen is Format.JSON and output is None:
-        typer.echo(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2).decode())
+        Console().print(provider_page(found, document.prose))
+    elif chosen is Format.JSON:
+        write_text(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n", output)
+    elif chosen in _FOR_PEOPLE:
+        write_text(provider_markdown(found, document.prose), output)
     else:
-        write_frame(table.filter(pl.col("provider") == facts["id"]), chosen, output)
+        write_frame(surface_table(found), chosen, output)
+
+
+@app.command("configure")
+def _configure(store: StoreOption = None, form: FormatOption = None, output: OutputOption = None) -> None:
+    """Write the providers model of a store from the provider documents, and say what changed since last time."""
+    registry = load_documents()
+    for refused in registry.refused:
+        _say(f"warning: {refused}")
+    done = configure(Store.at(store), registry)
+    chosen = format_of(form, output)
+    if done.changes.height or chosen is not Format.TABLE or output is not None:
+        write_frame(done.changes, chosen, output)
+    counts = Counter(done.changes["change"].to_list())
+    said = ", ".join(f"{counts[change]} {change}" for change in ("added", "changed", "removed"))
+    _say(f"providers: {done.providers} ({said if done.changes.height else 'nothing changed'}) in {done.path}")
 
 
 @app.command()

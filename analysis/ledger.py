@@ -19,7 +19,7 @@ from ..instrument.documents import load_documents
 from . import sql as models
 from .files import parquet_list, readable, span_files
 from .prices import ModelUse, price_book, price_matches
-from .providers import provider_table
+from .providers import providers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,8 @@ class Ledger:
     Attributes:
         store: the store.
         connection: the DuckDB connection; every SQL model is a view in it.
-        problems: a line for every file of the store and every provider document that cannot be read and was left out.
+        problems: a line for every file of the store and every provider document that cannot be read and was left out,
+            and for providers the store was configured with that are not as the documents are now.
     """
 
     def __init__(self, store: Store, *, memory_limit: str | None = None, threads: int | None = None) -> None:
@@ -61,8 +62,9 @@ class Ledger:
         try:
             self._files, problems = readable(self.connection, span_files(store))
             registry = load_documents()
-            self.problems = (*problems, *map(str, registry.refused))
-            self._build(registry)
+            providers, stale = providers_of(store, registry)
+            self.problems = (*problems, *map(str, registry.refused), *stale)
+            self._build(registry, providers)
         except duckdb.Error as error:
             self.connection.close()
             raise StoreError(f"the store at {store.root} cannot be read: {error}") from error
@@ -77,12 +79,12 @@ class Ledger:
         """Close the connection."""
         self.connection.close()
 
-    def _build(self, registry: Registry) -> None:
+    def _build(self, registry: Registry, providers: pl.DataFrame) -> None:
         """Create tables and views, each on those before it."""
         self.connection.execute("set timezone = 'UTC'")
         self._table("empty_spans", SPAN_SCHEMA.empty_table())
         self.connection.execute(f"create view spans as {self._spans()}")
-        self._table("providers", provider_table(registry))
+        self._table("providers", providers)
         self._table("prices", price_book())
         names = ", ".join(ModelUse.__dataclass_fields__)
         uses = self.connection.execute(f"select distinct {names} from spans where call_id is not null").fetchall()

@@ -69,7 +69,7 @@ def write_frame(frame: pl.DataFrame, form: Format, output: Path | None = None) -
         ValueError: if Parquet would go to a terminal.
     """
     if output is not None:
-        _replace(output, _RENDERERS[form](frame))
+        replace_file(output, _RENDERERS[form](frame))
     elif form is Format.TABLE:
         room = Console().width if sys.stdout.isatty() else _UNPIPED_WIDTH
         Console(width=_UNPIPED_WIDTH).print(table_of(frame, room), crop=False)
@@ -80,7 +80,21 @@ def write_frame(frame: pl.DataFrame, form: Format, output: Path | None = None) -
         sys.stdout.buffer.flush()
 
 
-def _replace(output: Path, data: bytes) -> None:
+def write_text(text: str, output: Path | None = None) -> None:
+    """Print text, or write it to a file that appears under its name only when it is complete.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    if output is not None:
+        replace_file(output, text.encode())
+    else:
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+
+
+def replace_file(output: Path, data: bytes) -> None:
+    """Write a file that appears under its name only when it is complete; one that was there before is replaced."""
     handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -139,6 +153,11 @@ def cell_text(cell: Any) -> str:
 def printable(text: str) -> str:
     """Return text without anything that moves a cursor, changes colours or turns the writing direction."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def markdown_text(text: str) -> str:
+    """Return text that stands in a Markdown table's cell as it is."""
+    return _MARKDOWN.sub(r"\\\1", printable(text))
 
 
 def printable_lines(text: str) -> str:
@@ -204,8 +223,8 @@ def _render_parquet(frame: pl.DataFrame) -> bytes:
 def _render_markdown(frame: pl.DataFrame) -> bytes:
     kinds: Sequence[pl.DataType] = frame.dtypes
     lines = [frame.columns, ["---:" if kind.is_numeric() else "---" for kind in kinds]]
-    heads = [[_MARKDOWN.sub(r"\\\1", printable(cell)) for cell in lines[0]], lines[1]]
-    rows = [[_MARKDOWN.sub(r"\\\1", printable(cell_text(cell))) for cell in row] for row in frame.iter_rows()]
+    heads = [[markdown_text(cell) for cell in lines[0]], lines[1]]
+    rows = [[markdown_text(cell_text(cell)) for cell in row] for row in frame.iter_rows()]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (*heads, *rows)).encode()
 
 

@@ -161,9 +161,9 @@ def get_provider_capabilities(provider: str) -> ProviderCapabilities:
         ValueError: if there is no document of that name.
 
     Example:
-        >>> found = get_provider_capabilities("openai_compatible")
-        >>> found["surfaces"]["chat.completions"]["supported_identifiers"][:2]
-        ['organization_id', 'request_id']
+        >>> found = get_provider_capabilities("acme")
+        >>> found["checked"], found["surfaces"]["chat"]["supported_identifiers"]
+        ('2026-11-23', ['request_id', 'response_id'])
     """
     return capabilities_of(load_documents().named(provider))
 

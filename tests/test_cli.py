@@ -179,7 +179,7 @@ def test_text_off_the_wire_steers_no_terminal_and_breaks_no_table(run: Any, form
             2,
             "error: Invalid value: cannot group costs by 'weather'; known: conversation,",
         ),
-        (["providers", "nobody"], 2, "error: Invalid value: no provider document 'nobody'; known: anthropic,"),
+        (["providers", "nobody"], 2, "error: Invalid value: no provider document 'nobody'; 'turnledger providers'"),
         (["sql", "select 1; select 2"], 2, "error: Invalid value: one SQL statement is expected, 2 were given"),
         (["sql", "drop view calls"], 2, "error: Invalid value: only queries are run"),
         (["sql", "copy (select 1) to 'x.csv'"], 2, "error: Invalid value: only queries are run"),
@@ -222,7 +222,7 @@ def test_providers_and_version(run: Any) -> None:
 
 def test_every_command_has_help(run: Any) -> None:
     overview = run("--help").stdout
-    for command in ("demo", "import", "calls", "conversations", "costs", "providers", "sql"):
+    for command in ("demo", "import", "calls", "conversations", "costs", "providers", "configure", "sql"):
         assert command in overview
         assert "Usage: turnledger" in run(command, "--help").stdout
     assert "demo" in run().stdout
