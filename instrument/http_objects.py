@@ -26,7 +26,8 @@ def http_response_behind(value: object) -> object | None:
     """Return the HTTP response that a value is or that an SDK's raw response or stream wraps; None if there is none."""
     if isinstance(value, str | bytes | Mapping):
         return None
-    candidates = (value, *(_attribute(value, name) for name in _WRAPPED))
+    # What wraps a response often shows its status and headers too, but not its request.
+    candidates = (*(_attribute(value, name) for name in _WRAPPED), value)
     return next((found for found in candidates if found is not None and is_http_response(found)), None)
 
 
@@ -42,9 +43,9 @@ def exchange_of(response: object) -> Exchange:
         raise TypeError(f"the body of this {kind} was not read yet: read it, then pass the response")
     request = _attribute(response, "request") or _attribute(response, "request_info")
     return Exchange.build(
-        method=str(getattr(request, "method", None) or getattr(response, "method", None) or ""),
-        url=str(getattr(request, "url", None) or getattr(response, "url", None) or ""),
-        request_headers=pairs(getattr(request, "headers", None)) or (),
+        method=str(_attribute(request, "method") or _attribute(response, "method") or ""),
+        url=str(_attribute(request, "url") or _attribute(response, "url") or ""),
+        request_headers=pairs(_attribute(request, "headers")) or (),
         request_body=_request_body(request),
         status_code=_status(response),
         response_headers=pairs(getattr(response, "headers", None)) or (),
