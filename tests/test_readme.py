@@ -33,12 +33,12 @@ def blocks(language: str) -> list[str]:
 
 
 def test_readme_examples_run(tmp_path: Path):
-    record, read = blocks("python")
+    examples = "\n".join(blocks("python"))
     with Stub(item for item in load_recordings() if item.provider == "openai") as stub:
         # Only this differs from an application that talks to the provider: whose API the stub's host speaks.
         setting = f"import turnledger; turnledger.instrument('ledger/', hosts={{{stub.host!r}: 'openai'}})\n"
         done = run(
-            [sys.executable, "-c", setting + record + read],
+            [sys.executable, "-c", setting + examples],
             cwd=tmp_path,
             env={**os.environ, "OPENAI_BASE_URL": f"{stub.url}/v1", "OPENAI_API_KEY": "none", "NO_PROXY": "*"},
         )
