@@ -78,7 +78,7 @@ def test_a_generator_that_is_returned_is_part_of_the_function(recorder: Recorder
         try:
             for event in objects():
                 sent = yield event
-                log.append(sent)  # noqa: PERF401  what is sent to a generator cannot be comprehended
+                log.append(sent)
         finally:
             log.append("closed")
 
