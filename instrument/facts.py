@@ -64,7 +64,7 @@ class Reading:
         self.exchange, self.surface, self.captures = exchange, match.surface, match.captures
         self.rules: ContentRules = match.surface.rules
         self.body, self.request = body, request
-        self.documents: tuple[Any, ...] = tuple(_unwrapped(self.body.documents, match.surface.stream))
+        self.documents: tuple[Any, ...] = tuple(unwrapped(self.body.documents, match.surface.stream))
         self.url = urlsplit(exchange.url)
 
     def values(self, locations: Iterable[Location]) -> Iterator[Any]:
@@ -116,7 +116,7 @@ def _header(headers: Headers, path: Path) -> Iterator[str]:
     yield from (value for name, value in headers if name == path[0] and value in (path[1:] or (value,)))
 
 
-def _unwrapped(documents: Iterable[Any], rules: StreamRules) -> Iterator[Any]:
+def unwrapped(documents: Iterable[Any], rules: StreamRules) -> Iterator[Any]:
     """Yield what every document's envelope holds, where it has one, and the document itself."""
     for document in documents:
         for path in rules.unwrap:

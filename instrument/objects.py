@@ -18,6 +18,10 @@ from uuid import UUID
 from .redact import MAX_DEPTH
 
 _TOO_DEEP: Final = "<nested too deeply>"
+_TOO_MUCH: Final = "<too much>"
+_MOST_VALUES: Final = 200_000
+"""Values read of one object: a response has some hundreds, an application's own objects may lead anywhere."""
+
 _WRAPPED: Final = ("proto", "_proto", "_pb")
 """Where clients for gRPC keep the message that an object of theirs stands for."""
 
@@ -49,29 +53,49 @@ def to_json(value: object) -> Any:
     Raises:
         TypeError: if its type does not say what it holds.
     """
-    plain = _plain(value, 0)
+    plain = _Walk().plain(value, 0)
     if plain is None and value is not None:
         raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} does not say what it holds")
     return plain
 
 
-def _plain(node: object, depth: int) -> Any:
-    if isinstance(node, Enum):
-        return _plain(node.value, depth)
-    if node is None or isinstance(node, str | int | float):
-        return node
-    if depth > MAX_DEPTH:
-        return _TOO_DEEP
-    if isinstance(node, Mapping):
-        fields = cast("Mapping[Any, Any]", node)
-        return {str(name): _plain(item, depth + 1) for name, item in fields.items()}
-    if _is_list(node):
-        return [_plain(item, depth + 1) for item in cast("list[Any]", node)]
-    scalar = _scalar(node)
-    if scalar is not None:
-        return scalar
-    fields = _fields(node, depth)
-    return None if fields is None else _plain(fields, depth + 1)
+class _Walk:
+    """One way through an object. What refers to itself, is too deep or too much has a mark in its place."""
+
+    __slots__ = ("_inside", "_left")
+
+    def __init__(self) -> None:
+        self._inside: set[int] = set()
+        self._left = _MOST_VALUES
+
+    def plain(self, node: object, depth: int) -> Any:
+        """Return a value as JSON has it, None if its type does not say what it holds."""
+        self._left -= 1
+        if isinstance(node, Enum):
+            node = node.value
+        if node is None or isinstance(node, str | int | float):
+            return cast("Any", node)
+        if self._left < 0:
+            return _TOO_MUCH
+        if depth > MAX_DEPTH or id(node) in self._inside:
+            return _TOO_DEEP
+        self._inside.add(id(node))
+        try:
+            return self._parts(node, depth)
+        finally:
+            self._inside.discard(id(node))
+
+    def _parts(self, node: object, depth: int) -> Any:
+        if isinstance(node, Mapping):
+            fields = cast("Mapping[Any, Any]", node)
+            return {str(name): self.plain(item, depth + 1) for name, item in fields.items()}
+        if _is_list(node):
+            return [self.plain(item, depth + 1) for item in cast("list[Any]", node)]
+        scalar = _scalar(node)
+        if scalar is not None:
+            return scalar
+        inner = _fields(node, depth)
+        return None if inner is None else self.plain(inner, depth + 1)
 
 
 def _is_list(node: object) -> bool:

@@ -76,7 +76,7 @@ class Results:
             return
         try:
             runtime = _runtime()
-            if runtime is None or not runtime.may_be_response(result):
+            if runtime is None or not runtime.may_be_response(result, is_event=self._first_ns is not None):
                 return
         except Exception as error:  # noqa: BLE001
             health.failed("observe.returned", error)

@@ -76,9 +76,14 @@ class ResponseReader:
         self._shapes = ResponseShapes(registry)
         self._ids: dict[str, None] = {}
 
-    def may_be_response(self, result: object) -> bool:
-        """Tell by the type and its names alone, without reading anything, whether ``result`` may be a response."""
-        names, kind = self._shapes.usage_names, type(result)
+    def may_be_response(self, result: object, *, is_event: bool = False) -> bool:
+        """Tell by the type and its names alone, without reading anything, whether ``result`` may be a response.
+
+        Args:
+            result: what a function returned or yielded.
+            is_event: whether it was yielded, so that it may be an event around a response as well.
+        """
+        names, kind = self._shapes.event_names if is_event else self._shapes.usage_names, type(result)
         if kind is dict:
             return not names.isdisjoint(cast("dict[Any, Any]", result))
         if not is_object(result):

@@ -122,9 +122,9 @@ class Runtime:
         frame = Frame(capture.span_id, capture.parent, capture.started_ns, capture.ended_ns)
         self._emit(described, frame, capture.span)
 
-    def may_be_response(self, result: object) -> bool:
+    def may_be_response(self, result: object, *, is_event: bool) -> bool:
         """Tell, without reading anything, whether what an observed function returns or yields may be a response."""
-        return self._responses.may_be_response(result)
+        return self._responses.may_be_response(result, is_event=is_event)
 
     def look_at(self, returned: Returned) -> None:
         """Record the call behind what an observed function returned, if it is a response."""

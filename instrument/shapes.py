@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from . import paths
 from .documents import Match
+from .facts import unwrapped
 from .paths import find
 from .usage import read_usage
 
@@ -42,6 +43,10 @@ class ResponseShapes:
         roots = {path[0] for shape in self._shapes for path in shape.surface.usage.at if path}
         self.usage_names = roots | {_snake_case(name) for name in roots}
         """Names under which responses have their usage, as JSON and as Python spell them."""
+        self.event_names = self.usage_names | {
+            path[0] for shape in self._shapes for path in shape.surface.stream.unwrap
+        }
+        """Names under which events of a stream have it, or the response that has it."""
 
     def recognised(self, documents: Sequence[Any]) -> Match | None:
         """Return the surface whose shape a response's documents have (of a stream all events), None if there is none.
@@ -67,6 +72,7 @@ class _Shape:
 
     def evidence(self, documents: Sequence[Any]) -> int:
         """Return how much of the surface's response is found in the documents; 0 if it is none."""
+        documents = list(unwrapped(documents, self.surface.stream))
         marks = [path for path in self._marks if _has(documents, path)]
         if len(marks) < _MARKS_NEEDED or not any("[]" in path for path in marks):  # the answers stand in a list
             return 0

@@ -265,3 +265,10 @@ def test_what_is_no_metadata_is_told(given: Any):
 def test_an_unknown_provider_is_told(function: Any):
     with pytest.raises(ValueError, match=r"^no provider document 'acne'; known: .*openai"):
         function({"id": "x"}, provider="acne")
+
+
+def test_an_object_that_leads_anywhere_is_read_in_bounded_time():
+    everywhere = [SimpleNamespace(id=f"r-{number}") for number in range(12)]
+    for node in everywhere:
+        node.others = list(everywhere)  # a way through all of them for every order there is
+    assert identifiers(everywhere[0], provider="anthropic")["response_id"] == ["r-0"]

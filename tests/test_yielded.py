@@ -14,7 +14,7 @@ import httpx
 import pytest
 import turnledger
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from sdk_bodies import CHAT, CHAT_STREAM
+from sdk_bodies import CHAT, CHAT_STREAM, RESPONSE, RESPONSE_STREAM
 from stub_server import sse_reply
 from turnledger.instrument import health, results
 
@@ -247,3 +247,17 @@ def test_a_dataclass_is_a_call(recorder: Recorder):
         2,
     )
     assert (row["is_stream"], row["first_chunk_ms"]) == (None, None)
+
+
+def test_events_around_a_response_are_a_call(recorder: Recorder):
+    events = [json.loads(line[6:]) for part in RESPONSE_STREAM for line in part.split(b"\n") if line[:6] == b"data: "]
+
+    @turnledger.observe
+    def answer() -> Iterator[Any]:
+        yield from events
+
+    list(answer())
+    row = recorder.row()
+    assert (row["surface"], row["response_id"], row["error_type"]) == ("responses", RESPONSE["id"], None)
+    assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"]) == (19, 10, 8)
+    assert turnledger.extract_all_identifiers(events)["response_id"] == [RESPONSE["id"]]
