@@ -183,8 +183,8 @@ def facts_of(reading: Reading, match: Match, usage: Usage) -> CallFacts:
 def _is_call(reading: Reading, match: Match, usage: Usage) -> bool:
     """Tell whether the exchange is of the surface's shape: its path alone may be another application's too."""
     needed = reading.surface.requires
-    if match.is_known_host:  # a header tells whose answer it is, which the host has told; a failed request has none
-        needed = tuple(location for location in needed if location.source != "response.header")
+    if match.is_known_host:  # an answer tells whose it is, which the host has told; a failed request has none
+        needed = tuple(location for location in needed if not location.source.startswith("response."))
     if reading.exchange.request_body is None:
         # What the request lacks cannot be told: a known host is believed, any other has to answer like a provider.
         if needed and not match.is_known_host and (usage.raw is None or reading.first_text("response_id") is None):

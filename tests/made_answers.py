@@ -134,6 +134,8 @@ def _require(found: Made, location: Location) -> None:
     if location in found.values:
         return
     value: Any = [{"role": "user"}] if location.path[-1] in ("messages", "contents") else "m-1"
+    if location.source == "response.body":  # that it is there is the mark, such as done = false
+        value = False
     with suppress(DoesNotFitError):  # an identifier stands below it: it has a value
         found.put(location, value)
 

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 REGISTRY = load_documents()
 SURFACES = [
-    f"{document.id}/{surface.name}" for document in REGISTRY.documents.values() for surface in document.surfaces
+    f"{document.id}/{surface.name}"
+    for document in REGISTRY.documents.values()
+    for surface in document.surfaces
+    if not any(location.source == "response.body" for location in surface.requires)
 ]
+"""Every surface that is told by the request and by headers, whatever is answered."""
 
 
 def surface_of(name: str) -> Surface:

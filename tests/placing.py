@@ -24,10 +24,12 @@ def placed(node: Any, path: Path, value: Any) -> Any:
         return value
     step, rest = path[0], path[1:]
     if step.startswith("["):
+        key, _, kind = step[1:-1].partition("=")
+        if key and isinstance(node, dict) and node.get(key, kind) == kind:
+            return placed({**node, key: kind}, rest, value)
         if not isinstance(node, list | None):
             raise DoesNotFitError
         items = list(node or ())
-        key, _, kind = step[1:-1].partition("=")
         place = next((n for n, item in enumerate(items) if not key or item.get(key) == kind), len(items))
         old = items[place] if place < len(items) else ({key: kind} if key else None)
         items[place : place + 1] = [placed(old, rest, value)]
