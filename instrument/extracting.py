@@ -22,6 +22,8 @@ from .usage import read_usage
 from .wire import decode_body, decode_request
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .documents import ProviderDocument, Registry
     from .exchange import Exchange
     from .facts import CallFacts
@@ -116,9 +118,9 @@ def _read(exchange: Exchange, provider: str | None) -> tuple[CallFacts, ContentR
         if facts is not None:
             return facts, _surface(registry, facts).rules
     found = _best_surface(exchange, document) if document is not None else _by_shape(exchange, registry)
-    exchange, match = found or (exchange, _any_surface(registry))
-    reading = _reading(exchange, match)
-    return facts_of(reading, match, read_usage(reading.documents, match.surface.usage)), match.surface.rules
+    match, reading = found or _readings(exchange, [_any_surface(registry)])[0]
+    usage = read_usage(reading.documents, match.surface.usage, exchange.response_headers)
+    return facts_of(reading, match, usage), match.surface.rules
 
 
 def _surface(registry: Registry, facts: CallFacts) -> Surface:
@@ -127,31 +129,33 @@ def _surface(registry: Registry, facts: CallFacts) -> Surface:
     return next(surface for surface in surfaces if surface.name == facts.surface)
 
 
-def _reading(exchange: Exchange, match: Match) -> Reading:
-    return Reading(exchange, match, decode_body(exchange.response_body), decode_request(exchange.request_body or b""))
+def _readings(exchange: Exchange, matches: Iterable[Match]) -> list[tuple[Match, Reading]]:
+    body, request = decode_body(exchange.response_body), decode_request(exchange.request_body or b"")
+    return [(match, Reading(exchange, match, body, request)) for match in matches]
 
 
-def _best_surface(exchange: Exchange, document: ProviderDocument) -> tuple[Exchange, Match] | None:
+def _best_surface(exchange: Exchange, document: ProviderDocument) -> tuple[Match, Reading] | None:
     """Return the surface that names most of what is there: of those of its path, where one is known and fits."""
     path = urlsplit(exchange.url).path
     fitting = [(surface, found) for surface in document.surfaces if (found := surface.path.fullmatch(path))]
     matches = [Match(document, surface, found.groupdict()) for surface, found in fitting] or [
         Match(document, surface, {}) for surface in document.surfaces
     ]
-    candidates = [(item, match) for item in (exchange, _respelt(exchange)) for match in matches]
-    return max(candidates, key=lambda item: len(named_identifiers(_reading(*item))), default=None)
+    readings = [*_readings(exchange, matches), *_readings(_respelt(exchange), matches)]
+    return max(readings, key=lambda item: len(named_identifiers(item[1])), default=None)
 
 
-def _by_shape(exchange: Exchange, registry: Registry) -> tuple[Exchange, Match] | None:
+def _by_shape(exchange: Exchange, registry: Registry) -> tuple[Match, Reading] | None:
     shapes = ResponseShapes(registry)
-    for item in (exchange, _respelt(exchange)):
-        match = shapes.recognised(decode_body(item.response_body).documents)
+    for spelt in (exchange, _respelt(exchange)):
+        match = shapes.recognised(decode_body(spelt.response_body).documents)
         if match is not None:
-            return item, match
+            return _readings(spelt, [match])[0]
     return None
 
 
 def _respelt(exchange: Exchange) -> Exchange:
+    """Return an exchange with the names of its response in camel case: Python and protobuf spell with underscores."""
     documents = decode_body(exchange.response_body).documents
     plain = documents[0] if len(documents) == 1 else list(documents)
     return replace(exchange, response_body=as_json(json_names(plain)).encode("utf-8", "replace"))
