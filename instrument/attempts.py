@@ -8,6 +8,7 @@ clients retry where they were called. What the wire offers decides:
 - A client that does not count is judged by time: it waits as long as the server asked for (``retry-after``) and backs
   off for at most a minute. What comes later is the application asking again. An application's own loop that repeats at
   once looks the same as a client's, and is taken for one: the tries of one call.
+- A redirect is followed at once, by the same body to the address it names: one call.
 - A body that could not be read cannot be compared: without a count, it begins a call.
 """
 
@@ -17,10 +18,12 @@ import contextvars
 import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+from urllib.parse import urljoin
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _RETRYABLE: Final = frozenset({408, 409, 425, 429})
+_REDIRECT: Final = frozenset({301, 302, 303, 307, 308})
 _SERVER_ERROR: Final = 500
 _BACK_OFF_NS: Final = 60 * 10**9
 _LONGEST_WAIT_S: Final = 3600.0
@@ -87,6 +90,17 @@ def failed(key: Key, headers: RawHeaders, at: Place, response_headers: RawHeader
 def is_retryable(status_code: int) -> bool:
     """Tell whether clients try again after this status."""
     return status_code in _RETRYABLE or status_code >= _SERVER_ERROR
+
+
+def is_redirect(status_code: int) -> bool:
+    """Tell whether a status says that the answer is elsewhere."""
+    return status_code in _REDIRECT
+
+
+def redirected(url: str, headers: RawHeaders) -> str:
+    """Return the address a redirect names, the request's own if it names none."""
+    place = next((value for name, value in headers if name.lower() == b"location"), b"")
+    return urljoin(url, place.decode("latin-1"))
 
 
 def _retry_count(headers: RawHeaders) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.trace import set_span_in_context
@@ -19,7 +19,7 @@ from .attempts import Key, Place, RawHeaders
 from .exchange import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .documents import Match
     from .runtime import Runtime
@@ -36,7 +36,31 @@ class Sent(NamedTuple):
     method: str
     url: object
     headers: RawHeaders
-    body: bytes | None
+    body: bytes | str | None
+
+
+class TextHeaders:
+    """Headers that a client keeps as a mapping of texts, as raw pairs: made when they are asked for."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Mapping[Any, Any] | None) -> None:
+        self._headers = headers
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield names and values."""
+        for name, value in (self._headers or {}).items():
+            yield _raw(name), _raw(value)
+
+
+def whole_body(body: object) -> bytes | str | None:
+    """Return a request's body, None where it is the application's stream: that is never read by us."""
+    if body is None:
+        return b""
+    if isinstance(body, bytes | str):
+        return body
+    # The application may change these.
+    return bytes(cast("bytearray", body)) if isinstance(body, bytearray | memoryview) else None
 
 
 class Capture:
@@ -101,6 +125,9 @@ class Capture:
         self.status_code, self.response_headers = status_code, headers
         if attempts.is_retryable(status_code):
             attempts.failed(self._key(), self.sent.headers, self.place, headers)
+        elif attempts.is_redirect(status_code):
+            key = self._key()
+            attempts.failed(key._replace(url=attempts.redirected(key.url, headers)), (), self.place)
         else:
             attempts.succeeded()
 
@@ -150,11 +177,12 @@ class Capture:
                 health.failed("capture.decode", error)
                 body = b""
         sent = self.sent
+        asked = sent.body.encode("utf-8", "replace") if isinstance(sent.body, str) else sent.body
         return Exchange.build(
             method=sent.method,
             url=str(sent.url),
             request_headers=_texts(sent.headers),
-            request_body=None if sent.body is None else sent.body[:MAX_BODY],
+            request_body=None if asked is None else asked[:MAX_BODY],
             status_code=self.status_code,
             response_headers=_texts(self.response_headers),
             response_body=body[:MAX_BODY],
@@ -163,7 +191,7 @@ class Capture:
             first_chunk_ns=self.first_chunk_ns,
             error_type=self.error_type,
             closed_early=self.closed_early,
-            body_cut=self.cut or len(body) > MAX_BODY or len(sent.body or b"") > MAX_BODY,
+            body_cut=self.cut or len(body) > MAX_BODY or len(asked or b"") > MAX_BODY,
         )
 
 
@@ -171,6 +199,10 @@ def in_flight(url: object) -> bool:
     """Tell whether this very request is being captured further up: a client that wraps a client is one attempt."""
     captured = _in_flight.get()
     return captured is not None and str(captured) == str(url)
+
+
+def _raw(text: object) -> bytes:
+    return text if isinstance(text, bytes) else str(text).encode("latin-1", "replace")
 
 
 def _texts(headers: RawHeaders) -> Iterable[tuple[str, str]]:

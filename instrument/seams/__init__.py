@@ -7,18 +7,22 @@ imports the client libraries that it finds.)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from . import aiohttp_sessions, httpx_clients, urllib3_pools
 from . import http_spans as plain_spans
-from . import httpx_clients
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
 
+_SEAMS: Final = (httpx_clients.SEAM, urllib3_pools.SEAM, aiohttp_sessions.SEAM)
+
+
 def install(runtime: Runtime, *, http_spans: bool) -> None:
     """Wrap every known HTTP client library for ``runtime``."""
-    httpx_clients.install(runtime)
+    for seam in _SEAMS:
+        seam.install(runtime)
     if http_spans:
         plain_spans.install(runtime.provider)
 
@@ -26,4 +30,5 @@ def install(runtime: Runtime, *, http_spans: bool) -> None:
 def remove() -> None:
     """Restore what ``install`` wrapped."""
     plain_spans.remove()
-    httpx_clients.remove()
+    for seam in reversed(_SEAMS):
+        seam.remove()

@@ -16,45 +16,82 @@ if TYPE_CHECKING:
     from ..capture import Capture
 
 
-class Tee:
-    """What both tees share: whatever the library asks of the stream is answered by the one inside."""
+class Flow:
+    """One response body on its way to the application: what a tee tells the capture, once and without ever raising.
 
-    def __init__(self, inner: Any, capture: Capture) -> None:
-        self._inner, self._capture = inner, capture
+    It refers to nothing of the client's: a response that the application drops is freed at once, and this with it.
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_inner", "_capture"):
-            raise AttributeError(name)
-        return getattr(self._inner, name)
+    Args:
+        name: the seam's name, for counted failures.
+        capture: what the body belongs to.
+    """
 
-    def _chunk(self, data: bytes) -> None:
+    cancelled: BaseException | None = None
+    """A cancellation that ended one read: if no other follows, it ended the call."""
+
+    def __init__(self, name: str, capture: Capture) -> None:
+        self._name, self._capture = name, capture
+
+    def chunk(self, data: bytes) -> None:
+        """Take a chunk that the application gets."""
         try:
             self._capture.chunk(data)
         except Exception as error:  # noqa: BLE001  such as a custom transport's chunk that is not bytes
             self._capture.cut = True
-            health.failed("httpx.chunk", error)
+            health.failed(f"{self._name}.chunk", error)
 
-    def _failed(self, error: BaseException) -> None:
-        try:
-            self._capture.fail(error)
-        except Exception as ours:  # noqa: BLE001
-            health.failed("httpx.fail", ours)
-            self._capture.abandon("fail")
-
-    def _over(self, *, closed_early: bool) -> None:
+    def failed(self, error: BaseException) -> None:
+        """Take the exception with which reading ended."""
         capture = self._capture
+        try:
+            if not capture.finished:
+                capture.fail(error)
+        except Exception as ours:  # noqa: BLE001
+            health.failed(f"{self._name}.fail", ours)
+            capture.abandon("fail")
+
+    def returned(self, data: bytes) -> None:
+        """Take back what the application put back: it will be read again."""
+        chunks = self._capture.chunks
+        if chunks and chunks[-1].endswith(data):
+            chunks[-1] = chunks[-1].removesuffix(data)
+        else:
+            self._capture.cut = True
+
+    def over(self, *, closed_early: bool) -> None:
+        """Take the end: of the body, or of the application's interest in it."""
+        capture = self._capture
+        if closed_early and self.cancelled is not None:
+            self.failed(self.cancelled)
         try:
             if not capture.finished:
                 capture.closed_early = closed_early
                 capture.finish()
         except Exception as error:  # noqa: BLE001
-            health.failed("httpx.finish", error)
+            health.failed(f"{self._name}.finish", error)
             capture.abandon("finish")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the capture was handed over."""
+        return self._capture.finished
 
     def __del__(self) -> None:
         """Record a response that the application dropped without closing it."""
         if "_capture" in self.__dict__:
-            self._over(closed_early=True)
+            self.over(closed_early=True)
+
+
+class Tee:
+    """What both tees share: whatever the library asks of the stream is answered by the one inside."""
+
+    def __init__(self, inner: Any, flow: Flow) -> None:
+        self._inner, self._flow = inner, flow
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_inner", "_flow"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
 
 
 def sync_tee(library: ModuleType) -> type[Any]:
@@ -62,7 +99,7 @@ def sync_tee(library: ModuleType) -> type[Any]:
 
     class TeeStream(Tee, library.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
-            keep = self._chunk
+            keep = self._flow.chunk
             try:
                 for chunk in self._inner:
                     keep(chunk)
@@ -70,15 +107,15 @@ def sync_tee(library: ModuleType) -> type[Any]:
             except GeneratorExit:
                 raise  # the reader stopped early; close() follows
             except BaseException as error:
-                self._failed(error)
+                self._flow.failed(error)
                 raise
-            self._over(closed_early=False)
+            self._flow.over(closed_early=False)
 
         def close(self) -> None:
             try:
                 self._inner.close()
             finally:
-                self._over(closed_early=True)
+                self._flow.over(closed_early=True)
 
     return TeeStream
 
@@ -88,7 +125,7 @@ def async_tee(library: ModuleType) -> type[Any]:
 
     class AsyncTeeStream(Tee, library.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            keep = self._chunk
+            keep = self._flow.chunk
             stream = self._inner.__aiter__()
             try:
                 async for chunk in stream:
@@ -97,17 +134,17 @@ def async_tee(library: ModuleType) -> type[Any]:
             except GeneratorExit:
                 raise
             except BaseException as error:
-                self._failed(error)
+                self._flow.failed(error)
                 raise
             finally:
                 if isinstance(stream, AsyncGenerator):
                     await stream.aclose()
-            self._over(closed_early=False)
+            self._flow.over(closed_early=False)
 
         async def aclose(self) -> None:
             try:
                 await self._inner.aclose()
             finally:
-                self._over(closed_early=True)
+                self._flow.over(closed_early=True)
 
     return AsyncTeeStream
