@@ -47,9 +47,11 @@ def test_scorecard(tmp_path: Path):
     for name in providers:
         score = said["table"][name]
         assert score["exchanges"] > 0
-        assert (score["rows"], score["any_id"]) == (1, 1), (name, score, said["worst"])
-        assert score["named"] >= 0.995, (name, score, said["worst"])
-        assert score["usage"] >= 0.995, (name, score, said["worst"])
+        assert score["rows"] == 1, (name, score, said["worst"])
+        # None: the responses hold nothing of the kind.
+        assert score["any_id"] in (1, None), (name, score, said["worst"])
+        assert score["named"] is None or score["named"] >= 0.995, (name, score, said["worst"])
+        assert score["usage"] is None or score["usage"] >= 0.995, (name, score, said["worst"])
         assert (score["prose"], score["secrets"]) == (0, 0), (name, score, said["worst"])
 
 
