@@ -3,8 +3,9 @@
 A candidate is the same request (URL, body, conversation) sent by the same thread or task as the failure before it:
 clients retry where they were called. What the wire offers decides:
 
-- Clients that count their tries say so in a request header whose name ends in ``retry-count``. Zero is a first try, and
-  so a call of its own whatever failed before it: the application asked again. More than zero is a further try.
+- Clients that count their tries say so in a request header: one whose name ends in ``retry-count``, from zero, or one
+  whose name ends in ``sdk-request``, as ``attempt=``, from one. A first try is a call of its own whatever failed before
+  it: the application asked again. A later one is a further try.
 - A client that does not count is judged by time: it waits as long as the server asked for (``retry-after``) and backs
   off for at most a minute. What comes later is the application asking again. An application's own loop that repeats at
   once looks the same as a client's, and is taken for one: the tries of one call.
@@ -15,6 +16,7 @@ clients retry where they were called. What the wire offers decides:
 from __future__ import annotations
 
 import contextvars
+import re
 import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -28,6 +30,8 @@ _SERVER_ERROR: Final = 500
 _BACK_OFF_NS: Final = 60 * 10**9
 _LONGEST_WAIT_S: Final = 3600.0
 _COUNT: Final = b"retry-count"
+_ATTEMPT: Final = b"sdk-request"
+_ATTEMPT_NUMBER: Final = re.compile(rb"\battempt=(\d{1,9})")
 _WAITS: Final = {b"retry-after": 1.0, b"retry-after-ms": 0.001}
 
 
@@ -107,6 +111,8 @@ def _retry_count(headers: RawHeaders) -> int | None:
     for name, value in headers:
         if name.lower().endswith(_COUNT) and value.isdigit():
             return int(value)
+        if name.lower().endswith(_ATTEMPT) and (found := _ATTEMPT_NUMBER.search(value)):
+            return int(found[1]) - 1
     return None
 
 

@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         stub: StubServer = self.server.stub  # type: ignore[attr-defined]
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = self._body()
         reply = stub.next_reply(Request(self.command, self.path, dict(self.headers), body))
         stub.released.wait(reply.delay_s)
         try:
@@ -61,6 +61,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the client went away: some tests are about that
 
     do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815  the names the base class looks for
+
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        found = b""
+        while size := int(self.rfile.readline(), 16):
+            found += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return found
 
     def _answer(self, reply: Reply, stub: StubServer) -> None:
         # Fixed, so that an instrumented call can be compared with a plain one byte by byte.
