@@ -66,7 +66,7 @@ async def _handle(request: Any, handler: Any) -> Any:
     return await handler(request)
 
 
-def _begin(whole: type[Any], runtime: Runtime, request: Any, _handler: Any) -> Capture | None:
+def _begin(whole: type[Any], runtime: Runtime, request: Any, *_: Any) -> Capture | None:
     url = request.url
     host = url.raw_host or ""
     netloc = f"[{host}]" if ":" in host else host

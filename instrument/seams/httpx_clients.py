@@ -32,7 +32,8 @@ def _wrap(library: ModuleType) -> None:
 SEAM: Final = Seam("httpx", ("httpx", "httpx2"), _wrap)
 
 
-def _begin(runtime: Runtime, _client: Any, request: Any, *_: Any, **__: Any) -> Capture | None:
+def _begin(runtime: Runtime, _client: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Capture | None:
+    request = args[0] if args else named["request"]
     # Raw parts: building text from a URL costs more than the look-up.
     method, url, registry = request.method, request.url, runtime.registry
     path = url.raw_path.partition(b"?")[0]

@@ -85,13 +85,20 @@ class Seam:
 
         Args:
             original: the library's method.
-            begin: called with the runtime and the method's arguments; returns the capture of a provider call.
+            begin: called with the runtime, the object, the arguments and the named ones; returns the capture of a
+                provider call, None for any other traffic.
             respond: called with the capture and what the method returned.
         """
+        begin_step = f"{self.name}.begin"
 
         @functools.wraps(original)
         def send(owner: Any, *args: Any, **kwargs: Any) -> Any:
-            capture = self._begin(begin, owner, args, kwargs)
+            runtime, capture = self.runtime, None
+            if runtime is not None:
+                try:  # not a method of its own: all traffic passes here, and unpacking takes time
+                    capture = begin(runtime, owner, args, kwargs)
+                except Exception as error:  # noqa: BLE001  telemetry never hurts the app
+                    health.failed(begin_step, error)
             if capture is None:
                 return original(owner, *args, **kwargs)
             self._step("enter", capture.enter)
@@ -109,10 +116,16 @@ class Seam:
 
     def async_around(self, original: Any, begin: Callable[..., Capture | None], respond: Callable[..., None]) -> Any:
         """Return the same for a coroutine function."""
+        begin_step = f"{self.name}.begin"
 
         @functools.wraps(original)
         async def send(owner: Any, *args: Any, **kwargs: Any) -> Any:
-            capture = self._begin(begin, owner, args, kwargs)
+            runtime, capture = self.runtime, None
+            if runtime is not None:
+                try:  # not a method of its own: all traffic passes here, and unpacking takes time
+                    capture = begin(runtime, owner, args, kwargs)
+                except Exception as error:  # noqa: BLE001  telemetry never hurts the app
+                    health.failed(begin_step, error)
             if capture is None:
                 return await original(owner, *args, **kwargs)
             self._step("enter", capture.enter)
@@ -127,17 +140,6 @@ class Seam:
             return response
 
         return send
-
-    def _begin(self, begin: Callable[..., Capture | None], owner: Any, args: Any, kwargs: Any) -> Capture | None:
-        """Return the capture of a provider call, None for any other traffic; never raises."""
-        runtime = self.runtime
-        if runtime is None:
-            return None
-        try:
-            return begin(runtime, owner, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001  telemetry never hurts the app
-            health.failed(f"{self.name}.begin", error)
-            return None
 
     def _step(self, name: str, step: Callable[[], None]) -> None:
         try:

@@ -43,27 +43,20 @@ def _wrap(library: ModuleType) -> None:
 SEAM: Final = Seam("urllib3", ("urllib3",), _wrap)
 
 
-def _begin(  # noqa: PLR0913  the parameters of the method around which it stands
-    runtime: Runtime,
-    pool: Any,
-    _connection: Any,
-    method: str,
-    target: str,
-    body: Any = None,
-    headers: Any = None,
-    *_: Any,
-    **__: Any,
-) -> Capture | None:
+def _begin(runtime: Runtime, pool: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Capture | None:
+    _, method, target, *rest = args
     registry = runtime.registry
     path = target.partition("?")[0]
     if not registry.may_match(method, path.encode()):
         return None
     url = target if target[:1] != "/" else f"{pool.scheme}://{_netloc(pool)}{target}"  # whole where a proxy forwards it
-    scheme, rest = url.split("://", 1)
-    netloc, slash, path = rest.partition("?")[0].partition("/")
+    scheme, address = url.split("://", 1)
+    netloc, slash, path = address.partition("?")[0].partition("/")
     match = registry.match(method, netloc.removesuffix(f":{_PORTS.get(scheme)}"), slash + path)
     if match is None or in_flight(url):
         return None
+    body = rest[0] if rest else named.get("body")
+    headers = rest[1] if len(rest) > 1 else named.get("headers")
     return Capture(runtime, match, Sent(method, url, TextHeaders(headers), whole_body(body)))
 
 
