@@ -31,6 +31,7 @@ RECORD = """
     spans = InMemorySpanExporter()
     turnledger.instrument(exporter=spans)
     assert not {"httpx", "httpx2", "httpcore", "duckdb", "polars"} & set(sys.modules), sorted(sys.modules)
+    assert not {"urllib3", "requests", "aiohttp", "botocore"} & set(sys.modules), sorted(sys.modules)
 """
 CALL = """
     def call(library):
@@ -63,6 +64,49 @@ def test_a_client_imported_after_instrument_is_captured(name: str):
     print("captured")
     """
     assert run(code) == "captured\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrapped"),
+    [("urllib3", "connectionpool.HTTPConnectionPool._make_request"), ("aiohttp", "ClientSession._request")],
+)
+@pytest.mark.parametrize("is_late", [True, False])
+def test_other_clients_are_wrapped_whenever_they_are_imported(name: str, wrapped: str, is_late: bool):
+    load = f"import {name} as library"
+    code = f"""
+    {"" if is_late else load}
+    import turnledger
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    turnledger.instrument(exporter=InMemorySpanExporter())
+    assert {is_late} != ({name!r} in sys.modules)
+    {load}
+    original = library.{wrapped}.__wrapped__
+    turnledger.uninstrument()
+    assert library.{wrapped} is original and not hasattr(original, "__wrapped__")
+    from turnledger.instrument import health
+    print(health.snapshot())
+    """
+    assert run(code) == "{}\n"
+
+
+def test_an_old_release_is_said_not_captured(tmp_path: Path):
+    folder = tmp_path / "urllib3"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from . import connectionpool, response\n__version__ = '1.26.20'\n")
+    (folder / "connectionpool.py").write_text("class HTTPConnectionPool: pass\n")
+    (folder / "response.py").write_text("class HTTPResponse: pass\n")
+    (tmp_path / "aiohttp.py").write_text(
+        "__version__ = '3.9.0'\nclass ClientSession:\n    async def _request(self, method, str_or_url): pass\n"
+    )
+    code = f"""
+    import aiohttp
+    {RECORD.replace('"aiohttp", ', "").strip()}
+    import urllib3
+    from turnledger.instrument import health
+    assert not hasattr(aiohttp.ClientSession._request, "__wrapped__")
+    print(sorted(health.snapshot()))
+    """
+    assert run(code, tmp_path) == "['aiohttp.install', 'seam.import']\n"
 
 
 def test_a_client_imported_before_instrument_is_captured_at_once():

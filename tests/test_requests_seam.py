@@ -8,6 +8,7 @@ import io
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import requests
 import urllib3
@@ -263,6 +264,19 @@ def test_a_stream_that_outlives_capture_goes_on(stub: StubServer, capture: Recor
     response = requests.post(stub.url + PATH, json=ASKED, stream=True, timeout=5)
     capture.off()
     assert response.content == BODY
+
+
+def test_a_client_that_sends_through_another_is_one_attempt(stub: StubServer, recorder: Recorder):
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            with urllib3.PoolManager() as pool:
+                answer = pool.request("POST", str(request.url), body=request.read(), headers=dict(request.headers))
+            return httpx.Response(answer.status, content=answer.data)
+
+    stub.script(json_reply(CHAT))
+    with httpx.Client(transport=Transport()) as client:
+        assert client.post(stub.url + PATH, json=ASKED).json() == CHAT
+    assert recorder.row()["response_id"] == CHAT["id"]
 
 
 def test_other_traffic_is_untouched(stub: StubServer, capture: Recorder):
