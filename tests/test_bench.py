@@ -12,6 +12,7 @@ CASES = (
     *("httpx call", "httpx async call", "httpx stream chunk", "httpx async stream chunk", "httpx untouched request"),
     *("httpx2 call", "httpx2 async call", "httpx2 stream chunk", "httpx2 async stream chunk"),
     *("httpx2 untouched request", "openai SDK call", "openai SDK stream chunk", "anthropic SDK call"),
+    *("urllib3 call", "urllib3 stream chunk", "urllib3 untouched request", "aiohttp untouched request"),
 )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import pools
 import recorded
 import sdks
 import traffic
@@ -113,7 +114,22 @@ def callers(effort: Effort) -> dict[str, dict[str, Any]]:
     found["openai SDK stream chunk"] = overhead(
         sdks.openai_sdk_streamed, effort.streams, effort.rounds, parts=traffic.CHUNKS
     )
+    found |= pooled(effort)
     found["anthropic SDK call"] = overhead(sdks.anthropic_sdk, effort.calls, effort.rounds)
+    return found
+
+
+def pooled(effort: Effort) -> dict[str, dict[str, Any]]:
+    """Return the same for the clients that are not measured whole: what lies around the method that capture wraps."""
+    found: dict[str, dict[str, Any]] = {}
+    with pools.answering(traffic.chat_body()):
+        found["urllib3 call"] = overhead(pools.plain, effort.calls, effort.rounds)
+    with pools.answering(b"".join(traffic.chat_events())):
+        found["urllib3 stream chunk"] = overhead(pools.streamed, effort.streams, effort.rounds, parts=traffic.CHUNKS)
+    with pools.answering(None):
+        for name, case in (("urllib3", pools.untouched), ("aiohttp", pools.auntouched)):
+            untouched = overhead(case, effort.sends, effort.rounds)
+            found[f"{name} untouched request"] = {**untouched, "background_cpu_us": 0.0}
     return found
 
 

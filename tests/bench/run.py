@@ -25,6 +25,8 @@ _LIBRARIES = (
     "turnledger",
     "httpx",
     "httpx2",
+    "urllib3",
+    "aiohttp",
     "openai",
     "anthropic",
     "opentelemetry-sdk",
