@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from .analysis.ledger import Ledger as Ledger
     from .analysis.ledger import open_ledger
     from .exporters.parquet import ParquetSpanExporter as ParquetSpanExporter
+    from .instrument.capabilities import get_provider_capabilities as get_provider_capabilities
     from .instrument.context import conversation as conversation
     from .instrument.context import propagate as propagate
-    from .instrument.capabilities import get_provider_capabilities as get_provider_capabilities
     from .instrument.extracting import extract_all_identifiers as extract_all_identifiers
     from .instrument.extracting import extract_all_metadata as extract_all_metadata
     from .instrument.observe import observe as observe

@@ -217,6 +217,10 @@ def _expressions(table: Table) -> dict[str, Expression]:
     }
 
 
+def _named_paths(table: Table) -> dict[str, Path]:
+    return {key: table.parsed(key, paths.parse, table.text(key), "a path") for key in table.values}
+
+
 def _headers(table: Table) -> dict[str, str]:
     return {key: table.text(key).lower() for key in table.values}
 
@@ -244,6 +248,7 @@ def _usage(table: Table) -> UsageRules:
     unit = table.parsed("billed_cost_unit_usd", _number, table.text("billed_cost_unit_usd", "1"), "a number in quotes")
     rules = UsageRules(
         at=_paths(table, "at"),
+        beside=_named_paths(table.table("beside")),
         headers=_headers(table.table("headers")),
         merge=merge,
         counts=_expressions(counts),

@@ -28,6 +28,7 @@ class UsageRules:
     """Where a surface reports usage and what its fields mean (front matter ``[surface.usage]``)."""
 
     at: tuple[Path, ...] = ()
+    beside: Mapping[str, Path] = field(default_factory=dict[str, Path])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     merge: str = "update"
     counts: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
@@ -61,7 +62,7 @@ def read_usage(documents: Sequence[Any], rules: UsageRules, headers: Headers = (
     the document says that each is a call of its own.
     """
     counted = _counted_in_headers(headers, rules)
-    raw = {**counted, **(_merged(documents, rules) or {})}
+    raw = {**counted, **(_merged(documents, rules) or {}), **_beside(documents, rules)}
     if not raw:
         return Usage()
     counts = {name: expression.count(raw) for name, expression in rules.counts.items()}
@@ -117,6 +118,18 @@ def _merged(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any] | Non
     return merged
 
 
+def _beside(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any]:
+    """Return the usage objects that stand apart, as the last document that has any lists them: events repeat items."""
+    found: dict[str, Any] = {}
+    for name, path in rules.beside.items():
+        for document in reversed(documents):
+            listed: list[Any] = [item for item in find(document, path) if isinstance(item, dict)]
+            if listed:
+                found[name] = listed
+                break
+    return found
+
+
 def _figures(document: dict[str, Any]) -> dict[str, Any]:
     """Return what a document that is its own usage object counts: its numbers, not the answer around them."""
     return {key: value for key, value in document.items() if _is_figure(value)}
@@ -127,7 +140,10 @@ def _is_figure(value: Any) -> bool:
 
 
 def _added(known: Any, value: Any) -> Any:
-    """Return the sum of two figures; what is none is replaced."""
+    """Return the sum of two figures, of two objects by key; what is no figure is replaced."""
+    if isinstance(known, dict) and isinstance(value, dict):
+        figures = cast("dict[str, Any]", known)
+        return figures | {key: _added(figures.get(key), item) for key, item in cast("dict[str, Any]", value).items()}
     return known + value if _is_figure(known) and _is_figure(value) else value
 
 

@@ -102,7 +102,7 @@ def load(front: str, file: str = "acme.md", **others: str) -> Registry:
         (SURFACE + "usage = { merge = 'most' }", "acme.md: surface[0].usage.merge: expected 'update' (later figures"),
         (
             SURFACE + "usage = { input = 'a' }",
-            "acme.md: surface[0].usage.input: expected one of the known keys: at, bill",
+            "acme.md: surface[0].usage.input: expected one of the known keys: at, beside, bill",
         ),
         (
             SURFACE + "usage = { input_tokens = 'a + ' }",

@@ -139,7 +139,7 @@ def test_rows_hold_exactly_one_price_at_any_moment_and_size(found: Any, naive: d
         ({"service_tier": "gold"}, "no price for service tier gold"),
         ({"service_tier": "flex"}, "no price for service tier flex"),
         ({"output_tokens": None}, "output tokens not reported"),
-        ({"usage_details": [("compaction_input_tokens", 700)]}, "tokens billed beside the totals"),
+        ({"usage_details": [("beside_compaction_input_tokens", 700)]}, "tokens billed beside the totals"),
         ({"finish_reasons": None, "error_type": "stream_closed_early"}, "ended before its usage was complete"),
         ({"cache_read_tokens": 11}, "contradictory usage"),
         ({"input_tokens": 10**16}, "usage out of range"),

@@ -134,6 +134,7 @@ HOST_WORDS = {
         "docker",
         "endpoint",
         "endpoints",
+        "github",
         "host",
         "internal",
         "language",

@@ -39,10 +39,20 @@ def usage_paths(surface: Surface) -> Iterator[Steps]:
     """Yield every path that a surface counts by."""
     rules = surface.usage
     expressions = [*rules.counts.values(), *rules.details.values(), *rules.cache_write_by_ttl.values()]
+    for expression in expressions:
+        for path in (path for terms in expression.alternatives for path, _ in terms):
+            yield from placed_usage(surface, path)
     for prefix in rules.at:
-        for expression in expressions:
-            yield from ((*prefix, *path) for terms in expression.alternatives for path, _ in terms)
         yield from ((*prefix, *path) for path in (rules.billed_cost, rules.reasoning_beside_output_if_total) if path)
+
+
+def placed_usage(surface: Surface, path: Steps) -> Iterator[Steps]:
+    """Yield where a path of the usage object may stand in a response."""
+    apart = surface.usage.beside.get(path[0])
+    if apart is not None:
+        yield (*apart, *path[2:])
+    else:
+        yield from ((*prefix, *path) for prefix in surface.usage.at)
 
 
 def read_paths(surface: Surface) -> list[Steps]:
@@ -96,7 +106,7 @@ def missing(surface: Surface, table: Any, root: Node) -> list[str]:
     ]
     own = paths_written(table.get("usage", {}))
     for path in own:
-        whole = [(*prefix, *path) for prefix in surface.usage.at]
+        whole = list(placed_usage(surface, path))
         if not any(places(root, surface, item) for item in whole) and not any(
             starts(item, path) for item in whole for path in explained(surface)
         ):
@@ -112,7 +122,7 @@ def _is_error(path: Steps) -> bool:
 def paths_written(usage: Any) -> list[Steps]:
     """Return the paths in a table of usage, as its document has it."""
     counts = {**usage, **usage.get("details", {}), **usage.get("cache_write_by_ttl", {})}
-    for name in ("at", "merge", "headers", "details", "cache_write_by_ttl", "billed_cost_unit_usd"):
+    for name in ("at", "beside", "merge", "headers", "details", "cache_write_by_ttl", "billed_cost_unit_usd"):
         counts.pop(name, None)
     texts = [text for value in counts.values() for text in ([value] if isinstance(value, str) else value)]
     terms = [term.strip().removesuffix("?") for text in texts for term in text.replace("|", "+").split("+")]

@@ -126,10 +126,10 @@ def test_what_is_billed_outside_the_totals_is_counted_apart():
     found = facts("anthropic/messages", {"usage": usage}).usage
     assert (found.input_tokens, found.output_tokens) == (2390, 121)
     assert found.details == {
-        "advisor_input_tokens": 2523,
-        "advisor_output_tokens": 22,
-        "compaction_input_tokens": 700,
-        "compaction_output_tokens": 90,
+        "beside_advisor_input_tokens": 2523,
+        "beside_advisor_output_tokens": 22,
+        "beside_compaction_input_tokens": 700,
+        "beside_compaction_output_tokens": 90,
     }
 
 
@@ -141,7 +141,7 @@ def test_hosted_tools_are_counted_beside_the_tokens():
     found = facts("openai/responses", {"response": response, "type": "response.completed"}).usage
     assert (found.input_tokens, found.output_tokens) == (8576, 52)
     assert found.details["web_search_requests"] == 1
-    assert (found.details["image_tool_input_tokens"], found.details["image_tool_output_tokens"]) == (7, 9)
+    assert (found.details["beside_image_tool_input_tokens"], found.details["beside_image_tool_output_tokens"]) == (7, 9)
 
 
 _FIGURE = st.integers(0, 10**9)
@@ -278,6 +278,20 @@ def test_counts_may_stand_beside_the_answer():
     assert (usage.input_tokens, usage.output_tokens) == (5, 7)
     assert usage.raw == {"in": 5, "out": 7}
     assert reported('at = "$"', {"text": "hi", "done": True}) == Usage()
+
+
+def test_calls_of_their_own_are_added_up_in_every_part():
+    events = ({"u": {"in": 5, "details": {"a": 1, "b": 2}}}, {"u": {"in": 4, "details": {"a": 3}}}, {"u": {"out": 2}})
+    assert reported('at = "u"\nmerge = "sum"', *events).raw == {"in": 9, "details": {"a": 4, "b": 2}, "out": 2}
+
+
+def test_usage_that_stands_apart_is_counted_once_however_often_a_stream_repeats_it():
+    item = {"items": [{"extra": {"n": 3}}, {"extra": {"n": 4}}, {"extra": None}]}
+    rules = 'at = "u"\nbeside = { apart = "items[].extra" }\ndetails = { beside_n = "apart[].n" }'
+    usage = reported(rules, {"items": [{"extra": {"n": 3}}]}, item, {"u": {"in": 1, "out": 1}, **item}, {"items": []})
+    assert usage.details == {"beside_n": 7}
+    assert usage.raw == {"in": 1, "out": 1, "apart": [{"n": 3}, {"n": 4}]}
+    assert reported(rules, {"u": {"in": 1}}).details == {}
 
 
 def test_later_figures_replace_earlier_ones_unless_the_document_says_otherwise():

@@ -12,10 +12,9 @@ select
     spans.finish_reasons is null and spans.error_type is not null as is_cut_off,
     spans.output_tokens is null and spans.operation <> 'embeddings' as lacks_output,
     -- billed beside the totals, some of it at another model's price
-    list_has_any(
-        map_keys(spans.usage_details),
-        ['compaction_input_tokens', 'compaction_output_tokens', 'advisor_input_tokens', 'advisor_output_tokens']
-    ) as has_more,
+    coalesce(list_bool_or(list_transform(
+        map_entries(spans.usage_details), lambda entry: starts_with(entry.key, 'beside_') and entry.value > 0
+    )), false) as has_more,
     spans.input_tokens,
     -- some bill other counts than they processed, and say so: whatever the cache saved has been taken out of them
     spans.usage_details['billed_input_tokens'] is not null as says_billed,
