@@ -128,10 +128,11 @@ def _find_model(use: ModelUse, registry: Registry) -> tuple[str, ModelInfo] | st
     names = [name, name.rpartition("/")[2]] if plain else [name]
     for known_as in names:
         try:
-            provider, model = get_snapshot().find_provider_model(known_as, None, document.price_provider, None)
+            _, model = get_snapshot().find_provider_model(known_as, None, document.price_provider, None)
         except LookupError:
             continue
-        return provider.id, model
+        # One provider's book may refer to another's: the price stands with the model.
+        return next(owner.id for owner in get_snapshot().providers if any(own is model for own in owner.models)), model
     return f"not in the price book: {name}"
 
 

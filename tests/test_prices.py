@@ -212,3 +212,22 @@ def test_prices_say_where_they_are_from(tmp_path: Any) -> None:
     with turnledger.open(write_store(tmp_path, [call_row(started_at=NOON)]).root) as ledger:
         sources = ledger.sql("select distinct source from prices").to_series().to_list()
     assert sources == [prices.book_version()]
+
+
+def test_a_model_that_one_book_takes_from_another_has_its_price(tmp_path: Any) -> None:
+    provider, model = get_snapshot().find_provider_model("gpt-4o", None, "azure", None)
+    assert provider.id == "azure"
+    assert model not in provider.models
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    expected = model.get_prices(moment).calc_price(Usage(input_tokens=1_000, output_tokens=10))["total_price"]
+    row = call_row(
+        provider="azure_openai",
+        surface="chat.completions",
+        request_model="my-deployment",
+        response_model="gpt-4o",
+        started_at=moment,
+        input_tokens=1_000,
+        output_tokens=10,
+    )
+    with turnledger.open(write_store(tmp_path, [row]).root) as ledger:
+        assert ledger.sql("select computed_cost_usd from calls").item() == expected > 0
