@@ -32,7 +32,7 @@ def test_every_entry_is_taken_or_skipped_for_a_reason(folder: Folder):
         har(
             entry(0),
             entry(1, url="https://example.com/page"),
-            entry(2, url="https://api.openai.com/v1/files"),
+            entry(2, url="https://api.openai.com/v1/fine_tuning/jobs"),
             {"request": "nonsense"},
             entry(3, url=ANTHROPIC),
             entry(4, url="https://api.openai.com/v1/models"),
