@@ -26,7 +26,7 @@ from .ledger import COST_KEYS, Ledger, StoreError, open_ledger
 from .options import ROWS_SHOWN, FormatOption, LimitOption, OutputOption, SinceOption, StoreOption, since_moment
 from .output import Format, format_of, printable_lines, write_frame, write_text
 from .provider_page import provider_markdown, provider_page, surface_table
-from .providers import configure, find_document, provider_table
+from .providers import configure, find_document, provider_overview, provider_table
 
 app: Final = typer.Typer(
     name="turnledger",
@@ -177,8 +177,7 @@ def providers(
     chosen = format_of(form, output)
     if name is None:
         table = provider_table(registry)
-        columns = ["provider", "name", "hosts", "surfaces", "sdk_session_support", "checked"]
-        write_frame(table.select(columns) if chosen in _FOR_PEOPLE else table, chosen, output)
+        write_frame(provider_overview(table) if chosen in _FOR_PEOPLE else table, chosen, output)
         return
     try:
         document = find_document(registry, name)

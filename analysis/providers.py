@@ -70,6 +70,19 @@ def provider_table(registry: Registry) -> pl.DataFrame:
     )
 
 
+def provider_overview(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a row for each provider that fits a terminal: who it is, its first host, how many surfaces it has."""
+    more = pl.col("hosts").list.len() - 1
+    return table.select(
+        "provider",
+        "name",
+        host=pl.col("hosts").list.first()
+        + pl.when(more > 0).then(pl.format(" and {} more", more)).otherwise(pl.lit("")),
+        surfaces=pl.col("surfaces").list.len(),
+        checked="checked",
+    )
+
+
 def _row(document: ProviderDocument) -> dict[str, Any]:
     found = capabilities_of(document)
     surfaces = found["surfaces"]

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -214,6 +215,9 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 def test_providers_and_version(run: Any) -> None:
     rows = json.loads(run("providers", "-f", "json").stdout)
     assert {"openai", "anthropic", "openrouter", "gemini", "deepseek"} <= {row["provider"] for row in rows}
+    listed = run("providers").stdout
+    assert re.search(r"deepseek +DeepSeek +api\.deepseek\.com +4 +2026-11-23", listed)
+    assert re.search(r"openai +OpenAI +api\.openai\.com and 1 more ", listed)
     facts = json.loads(run("providers", "anthropic", "-f", "json").stdout)
     assert "request_id" in facts["surfaces"]["messages"]["supported_identifiers"]
     assert "Cost implications" in run("providers", "openai").stdout
