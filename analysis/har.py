@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import duckdb
@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from ..exporters.keys import digest_key
 from ..exporters.parquet import SpanWriter
 from ..exporters.rows import span_row
 from ..instrument import attributes as keys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..exporters.store import Store
+    from ..instrument.digests import DigestKey
 
 NOT_A_CALL: Final = "not a provider call"
 
@@ -65,16 +67,25 @@ def import_har(
 
     Raises:
         OSError: if the store cannot be written.
+        KeyFileError: if the store's key file holds something else.
     """
     known = _known_span_ids(store)
     writer = SpanWriter(store)
-    reports = [_import_file(path, writer, known, registry or load_documents(), progress) for path in paths]
+    reader = _Reader(registry or load_documents(), digest_key(store))
+    reports = [_import_file(path, writer, known, reader, progress) for path in paths]
     writer.close()
     return reports
 
 
+class _Reader(NamedTuple):
+    """What turns an exchange into facts."""
+
+    registry: Registry
+    key: DigestKey
+
+
 def _import_file(
-    path: Path, writer: SpanWriter, known: set[str], registry: Registry, progress: Progress | None
+    path: Path, writer: SpanWriter, known: set[str], reader: _Reader, progress: Progress | None
 ) -> ImportReport:
     report = ImportReport(path)
     copies: Counter[str] = Counter()
@@ -87,7 +98,7 @@ def _import_file(
             if span_id in known:
                 report.duplicates += 1
                 continue
-            reason = _import_entry(entry, f"{path.name}#{index}", span_id, digest, writer, registry)
+            reason = _import_entry(entry, f"{path.name}#{index}", span_id, digest, writer, reader)
             if reason is None:
                 report.taken += 1
                 known.add(span_id)
@@ -107,16 +118,16 @@ def _number(value: Any) -> Any:
 
 
 def _import_entry(  # noqa: PLR0913  an entry, who it is, where it goes
-    entry: dict[str, Any], source: str, span_id: str, digest: str, writer: SpanWriter, registry: Registry
+    entry: dict[str, Any], source: str, span_id: str, digest: str, writer: SpanWriter, reader: _Reader
 ) -> str | None:
     """Write one entry's row; returns why it was skipped, or None."""
     try:
         exchange = to_exchange(entry)
     except (AttributeError, KeyError, TypeError, ValueError):
         return "malformed entry"
-    facts = extract(exchange, registry)
+    facts = extract(exchange, reader.registry, reader.key)
     if facts is None:
-        host = registry.of_host(urlsplit(exchange.url).netloc)
+        host = reader.registry.of_host(urlsplit(exchange.url).netloc)
         return f"another endpoint of {host.id}" if host else NOT_A_CALL
     writer.add(span_row(_span(facts, source, span_id, digest)))
     return None

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..exporters.keys import KeyFileError
 from ..exporters.store import Store
 from .har import ImportReport, import_har
 from .options import FormatOption, OutputOption, StoreOption
@@ -31,8 +32,12 @@ def har(
 ) -> None:
     """Import HAR recordings. Importing a file again adds nothing."""
     files = _files(paths)
-    with _progress() as told:
-        reports = import_har(files, Store.at(store), progress=told)
+    try:
+        with _progress() as told:
+            reports = import_har(files, Store.at(store), progress=told)
+    except KeyFileError as error:
+        sys.stderr.write(f"error: {printable(str(error))}\n")
+        raise typer.Exit(1) from error
     write_frame(_account(reports), format_of(form, output), output)
     for report in reports:
         if report.error:

@@ -90,7 +90,8 @@ class Ledger:
         uses = self.connection.execute(f"select distinct {names} from spans where call_id is not null").fetchall()
         self._table("price_matches", price_matches((ModelUse(*use) for use in uses), registry))
         for name in models.ORDER:
-            self.connection.execute(f"create view {name} as {models.model_text(name)}")
+            kind = "table" if name in models.TABLES else "view"
+            self.connection.execute(f"create {kind} {name} as {models.model_text(name)}")
 
     def _table(self, name: str, table: Any) -> None:
         self.connection.register("incoming", table)

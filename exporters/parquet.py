@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .keys import digest_key
 from .rows import Row, span_row
 from .schema import SPAN_SCHEMA
 from .store import UNKNOWN_DATE, Store
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from ..instrument.digests import DigestKey
 
 _log = logging.getLogger("turnledger")
 _alive: WeakSet[SpanWriter] = WeakSet()
@@ -141,6 +144,15 @@ class ParquetSpanExporter(SpanExporter):
     def __init__(self, store: str | os.PathLike[str] | None = None) -> None:
         self.store = Store.at(store)
         self._writer = SpanWriter(self.store)
+
+    def digest_key(self) -> DigestKey:
+        """Return the key of the store's message digests, made on first use.
+
+        Raises:
+            KeyFileError: if the key file holds something else.
+            OSError: if it can neither be read nor made.
+        """
+        return digest_key(self.store)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write a batch; rows that could not be written are kept and tried again with the next batch."""

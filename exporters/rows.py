@@ -39,6 +39,15 @@ _TEXT: Final = {
     "request_id": keys.REQUEST_ID,
     "conversation_id": keys.CONVERSATION_ID,
     "conversation_source": keys.CONVERSATION_SOURCE,
+    "session_id": keys.SESSION_ID,
+    "managed_strategy": keys.STRATEGY,
+    "strategy_reason": keys.STRATEGY_REASON,
+    "digest_key": keys.DIGEST_KEY,
+    "request_digest": keys.REQUEST_DIGEST,
+    "system_digest": keys.SYSTEM_DIGEST,
+    "first_message_digest": keys.FIRST_MESSAGE_DIGEST,
+    "parent_call_id": keys.PARENT_CALL_ID,
+    "provider_conversation_id": keys.PROVIDER_CONVERSATION_ID,
     "user_id": keys.USER_ID,
     "observation": keys.OBSERVATION,
     "raw_usage": keys.RAW_USAGE,
@@ -55,15 +64,27 @@ _COUNT: Final = {
     "cache_write_tokens": keys.CACHE_WRITE_TOKENS,
     "reasoning_tokens": keys.REASONING_TOKENS,
     "message_count": keys.MESSAGE_COUNT,
+    "parent_candidates": keys.PARENT_CANDIDATES,
 }
-_BOOL: Final = {"is_stream": keys.IS_STREAM, "continues_turn": keys.CONTINUES_TURN}
-_LIST: Final = {"finish_reasons": keys.FINISH_REASONS, "usage_problems": keys.USAGE_PROBLEMS}
+_BOOL: Final = {
+    "is_stream": keys.IS_STREAM,
+    "continues_turn": keys.CONTINUES_TURN,
+    "asks_tools": keys.ASKS_TOOLS,
+    "marks_cache": keys.MARKS_CACHE,
+}
+_LIST: Final = {
+    "finish_reasons": keys.FINISH_REASONS,
+    "usage_problems": keys.USAGE_PROBLEMS,
+    "prefix_digests": keys.PREFIX_DIGESTS,
+    "answer_digests": keys.ANSWER_DIGESTS,
+}
+_SIZES: Final = {"message_sizes": keys.MESSAGE_SIZES}
 _MAP: Final = {"tags": keys.TAGS, "identifiers": keys.IDENTIFIERS}
 _COUNT_MAP: Final = {"cache_write_by_ttl": keys.CACHE_WRITE_BY_TTL, "usage_details": keys.USAGE_DETAILS}
 _OTHER: Final = frozenset(
     {keys.FIRST_CHUNK_MS, keys.BILLED_COST_USD, keys.CACHE_WRITE_TOKENS_ALIAS, keys.PROVIDER_NAME, keys.TIME_UNKNOWN}
 )
-_KNOWN: Final = _OTHER.union(*(columns.values() for columns in (_TEXT, _COUNT, _BOOL, _LIST, _MAP, _COUNT_MAP)))
+_KNOWN: Final = _OTHER.union(*(columns.values() for columns in (_TEXT, _COUNT, _BOOL, _LIST, _SIZES, _MAP, _COUNT_MAP)))
 _URL_KEYS: Final = frozenset({"url.full", "http.url", "url.query", "http.target"})
 
 Row = dict[str, Any]
@@ -146,6 +167,15 @@ def _as_list(value: Any) -> list[str]:
     return [_as_text(value)] if isinstance(value, str) else [_as_text(item) for item in value]
 
 
+def _as_sizes(value: Any) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = orjson.loads(value)
+    counts = ("messages", "size", "media")
+    return [
+        {**{name: _as_count(item[name]) for name in counts}, "role": _as_text(item["role"]), "digest": item["digest"]}
+        for item in items
+    ]
+
+
 def _as_map(value: Any) -> list[tuple[str, Any]]:
     found: dict[str, Any] = orjson.loads(value)
     return [
@@ -182,6 +212,7 @@ _CONVERSIONS: Final[tuple[tuple[Mapping[str, str], Callable[[Any], Any]], ...]] 
     (_COUNT, _as_count),
     (_BOOL, bool),
     (_LIST, _as_list),
+    (_SIZES, _as_sizes),
     (_MAP, _as_map),
     (_COUNT_MAP, _as_count_map),
 )

@@ -10,9 +10,20 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _STRING_LIST: Final = pa.list_(pa.string())
+_MESSAGE_SIZES: Final = pa.list_(
+    pa.struct(
+        [
+            ("role", pa.string()),
+            ("messages", pa.int64()),
+            ("size", pa.int64()),
+            ("media", pa.int64()),
+            ("digest", pa.string()),
+        ]
+    )
+)
 _COUNT_MAP: Final = pa.map_(pa.string(), pa.int64())
 
 SPAN_SCHEMA: Final[pa.Schema] = pa.schema(
@@ -51,7 +62,9 @@ SPAN_SCHEMA: Final[pa.Schema] = pa.schema(
         pa.field("request_id", pa.string()),
         # --- identity
         pa.field("conversation_id", pa.string()),
-        pa.field("conversation_source", pa.string()),  # app, provider; NULL: none known at capture
+        pa.field(
+            "conversation_source", pa.string()
+        ),  # app, provider, sdk_session, stitched; NULL: none known at capture
         pa.field("user_id", pa.string()),
         pa.field("tags", pa.map_(pa.string(), pa.string())),
         pa.field("observation", pa.string()),  # qualified name of the @observe function around the call
@@ -74,6 +87,23 @@ SPAN_SCHEMA: Final[pa.Schema] = pa.schema(
         pa.field("raw_metadata", pa.string()),  # JSON: request, response, headers, url; content replaced by its size
         pa.field("content", pa.string()),  # JSON; NULL unless content capture was asked for
         pa.field("attributes", pa.string()),  # JSON: span attributes that have no column of their own
+        # --- since version 2
+        pa.field("session_id", pa.string()),  # of the SDK's session, as the application handed it over
+        pa.field("managed_strategy", pa.string()),  # how the conversation was given its context, where turnledger chose
+        pa.field("strategy_reason", pa.string()),  # why
+        # what ties calls by their messages: keyed, chained digests, useless without meta/digest.key
+        pa.field("digest_key", pa.string()),  # name of their key
+        pa.field("request_digest", pa.string()),  # of the whole request
+        pa.field("prefix_digests", _STRING_LIST),  # of its prefixes that end with a model's message, the longest first
+        pa.field("answer_digests", _STRING_LIST),  # of request and answer, one a choice
+        pa.field("system_digest", pa.string()),  # of system prompt and tools, which never tie calls
+        pa.field("message_sizes", _MESSAGE_SIZES),  # system, tools, earlier messages as one, new ones, answers
+        pa.field("first_message_digest", pa.string()),  # of the request's first message by itself
+        pa.field("marks_cache", pa.bool_()),  # the request says what is to be cached
+        pa.field("asks_tools", pa.bool_()),  # the answer calls a tool of the application
+        pa.field("parent_call_id", pa.string()),  # the call continued, where the process that made this one had seen it
+        pa.field("provider_conversation_id", pa.string()),  # also where the application has set another
+        pa.field("parent_candidates", pa.int64()),  # how many calls it might have been
     ],
     metadata={"turnledger.schema_version": str(SCHEMA_VERSION)},
 )

@@ -36,6 +36,9 @@ class Conversation:
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     observation: str | None = None
     watch: Watch | None = field(default=None, compare=False)
+    session: str | None = None
+    strategy: str | None = None
+    strategy_reason: str | None = None
 
     def mark_exchange(self) -> None:
         """Tell the observed functions around here that an exchange was seen inside them."""
@@ -53,21 +56,32 @@ def current() -> Conversation | None:
     return _current.get()
 
 
-def nested(
+def nested(  # noqa: PLR0913  all that can be said of a conversation
     id: str | None,  # noqa: A002  the word of the glossary
     user: str | None,
     tags: Mapping[str, object] | None,
     observation: str | None = None,
+    *,
+    session: str | None = None,
+    strategy: str | None = None,
+    strategy_reason: str | None = None,
 ) -> Conversation:
-    """Return a conversation that inherits from the one set here what is not given; an observed function watches."""
+    """Return a conversation that inherits from the one set here what is not given; an observed function watches.
+
+    Session and strategy belong to a conversation: another one has its own.
+    """
     outer = _current.get() or Conversation()
     own = {str(key): str(value) for key, value in (tags or {}).items()}
+    same = id is None or id == outer.id
     return Conversation(
-        id if id is not None else outer.id,
-        user if user is not None else outer.user,
-        {**outer.tags, **own} if own else outer.tags,
-        observation or outer.observation,
-        Watch(outer.watch) if observation else outer.watch,
+        id=id if id is not None else outer.id,
+        user=user if user is not None else outer.user,
+        tags={**outer.tags, **own} if own else outer.tags,
+        observation=observation or outer.observation,
+        watch=Watch(outer.watch) if observation else outer.watch,
+        session=session or (outer.session if same else None),
+        strategy=strategy or (outer.strategy if same else None),
+        strategy_reason=strategy_reason if strategy else (outer.strategy_reason if same else None),
     )
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import identifiers as ids
-from .metadata import is_one_of, raw_metadata, without_earlier_messages
+from .digests import DigestKey, Thread, thread_of
+from .messages import is_tool_result
+from .metadata import raw_metadata, without_earlier_messages
 from .paths import find
 from .redact import ContentRules, skeleton
 from .usage import Usage, read_usage
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
     from .documents import Match, Registry
     from .exchange import Exchange, Headers
+    from .message_rules import MessageRules
     from .paths import Path
-    from .surfaces import Location, MessageRules, StreamRules
+    from .surfaces import Location, StreamRules
 
 HTTP_ERROR: Final = 400
 _WRAPPED: Final = re.compile(r":https?:.*$|^[\w.]+#")
@@ -55,6 +58,7 @@ class CallFacts:
     message_count: int | None
     continues_turn: bool | None
     raw_metadata: Mapping[str, Any]
+    thread: Thread | None
 
 
 class Reading:
@@ -124,14 +128,14 @@ def unwrapped(documents: Iterable[Any], rules: StreamRules) -> Iterator[Any]:
         yield document
 
 
-def extract(exchange: Exchange, registry: Registry) -> CallFacts | None:
-    """Return the facts of an exchange, or None if no provider document describes it."""
+def extract(exchange: Exchange, registry: Registry, key: DigestKey | None = None) -> CallFacts | None:
+    """Return the facts of an exchange, or None if no provider document describes it; digests only with a key."""
     url = urlsplit(exchange.url)
     match = registry.match(exchange.method, url.netloc, url.path)
-    return None if match is None else extract_matched(exchange, match)
+    return None if match is None else extract_matched(exchange, match, key)
 
 
-def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
+def extract_matched(exchange: Exchange, match: Match, key: DigestKey | None = None) -> CallFacts | None:
     """Return the facts of an exchange by the first surface of its path whose shape it has, or None if it has none's."""
     body, request = decode_body(exchange.response_body), decode_request(exchange.request_body or b"")
     candidate: Match | None = match
@@ -139,15 +143,16 @@ def extract_matched(exchange: Exchange, match: Match) -> CallFacts | None:
         reading = Reading(exchange, candidate, body, request)
         usage = read_usage(reading.documents, candidate.surface.usage, exchange.response_headers)
         if _is_call(reading, candidate, usage):
-            return facts_of(reading, candidate, usage)
+            return facts_of(reading, candidate, usage, key)
         candidate = candidate.otherwise
     return None
 
 
-def facts_of(reading: Reading, match: Match, usage: Usage) -> CallFacts:
+def facts_of(reading: Reading, match: Match, usage: Usage, key: DigestKey | None = None) -> CallFacts:
     """Return the facts of an exchange by the surface of the match, whether it has that shape or not."""
     exchange, surface = reading.exchange, match.surface
     new_request, messages = without_earlier_messages(reading.request, surface.messages)
+    thread = _thread(reading, messages, key)
     reading.request = new_request  # what earlier calls sent stands in their records: storage must not be quadratic
     return CallFacts(
         exchange=exchange,
@@ -177,7 +182,25 @@ def facts_of(reading: Reading, match: Match, usage: Usage) -> CallFacts:
         # A request that runs no model begins no turn.
         continues_turn=_continues_turn(messages, surface.messages) if surface.is_billed else True,
         raw_metadata=raw_metadata(exchange, new_request, reading.body, surface.rules),
+        thread=thread,
     )
+
+
+def _thread(reading: Reading, messages: Sequence[Any], key: DigestKey | None) -> Thread | None:
+    """Return where the call stands by its messages; what runs no model continues nothing."""
+    rules = reading.surface.messages
+    if key is None or not reading.surface.is_billed:
+        return None
+    earlier = [
+        cast("list[Any]", value)
+        for path in rules.history
+        for value in find(reading.request, path)
+        if isinstance(value, list)
+    ]
+    failed = (reading.exchange.status_code or 0) >= HTTP_ERROR
+    documents = () if failed else reading.documents
+    body = reading.exchange.request_body or b""
+    return thread_of(body, reading.request, [*(earlier[0] if earlier else ()), *messages], documents, rules, key)
 
 
 def _is_call(reading: Reading, match: Match, usage: Usage) -> bool:
@@ -259,14 +282,4 @@ def _continues_turn(messages: Sequence[Any], rules: MessageRules) -> bool | None
     """Tell whether the last message sent is a tool's result, so that this call goes on with the turn before."""
     if not messages:
         return None
-    last = messages[-1]
-    if not isinstance(last, dict):
-        return False
-    fields = cast("dict[str, Any]", last)
-    if is_one_of(fields.get(rules.role[0]), rules.tool_roles) or is_one_of(fields.get("type"), rules.tool_types):
-        return True
-    return any(
-        value in rules.tool_types if isinstance(value, str) else bool(value)
-        for path in rules.tool_paths
-        for value in find(last, path)
-    )
+    return is_tool_result(messages[-1], rules)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .exchange import Exchange, Headers
-    from .surfaces import MessageRules
+    from .message_rules import MessageRules
     from .wire import Body
 
 MAX_SHAPES: Final = 64

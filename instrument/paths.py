@@ -73,8 +73,10 @@ def _elements(node: Any, step: str) -> Iterator[Any]:
         yield from cast("list[Any]", node) if isinstance(node, list) else ()
         return
     for item in cast("list[Any]", node) if isinstance(node, list) else [node]:
-        if isinstance(item, dict) and cast("dict[str, Any]", item).get(key) == value:
-            yield cast("Any", item)
+        if isinstance(item, dict):
+            found = cast("dict[str, Any]", item).get(key)
+            if found == value or (found is True and value == "true"):
+                yield cast("Any", item)
 
 
 def first(node: Any, path: Path) -> Any:

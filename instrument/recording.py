@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from . import attributes as keys
 from . import health, spans
 from .facts import extract_matched
+from .threads import Known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
     from .capture import Capture
     from .context import Conversation
+    from .digests import Thread
     from .facts import CallFacts
+    from .threads import ThreadIndex, Threads
 
 _SCOPE: Final = InstrumentationScope(keys.SCOPE)
+STITCHED: Final = "stitched"
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
@@ -79,13 +83,15 @@ def describe(facts: CallFacts, said: Conversation | None, *, content: bool) -> D
     return Described(spans.span_name(facts), attributes)
 
 
-def describe_capture(capture: Capture, *, content: bool) -> Described | None:
+def describe_capture(capture: Capture, threads: Threads, *, content: bool) -> Described | None:
     """Return what the span of an HTTP attempt says, also where extraction fails; None if it is no provider call."""
     try:
-        facts = extract_matched(capture.exchange(), capture.match)
+        facts = extract_matched(capture.exchange(), capture.match, threads.key())
         if facts is None:
             return None
         described = describe(facts, capture.conversation, content=content)
+        if facts.thread is not None:
+            _stitch(facts.thread, described.attributes, format(capture.place.call_id, "016x"), threads.index)
     except Exception as error:  # noqa: BLE001  what was seen so far is still a row
         health.failed("extract", error)
         capture.failed_step = capture.failed_step or "extract"
@@ -97,6 +103,21 @@ def describe_capture(capture: Capture, *, content: bool) -> Described | None:
     attributes[keys.CALL_ID] = format(capture.place.call_id, "016x")
     attributes[keys.ATTEMPT_INDEX] = capture.place.number
     return described
+
+
+def _stitch(thread: Thread, attributes: dict[str, AttributeValue], call_id: str, index: ThreadIndex) -> None:
+    """Say which call this one continues by its messages, and in which conversation, if nothing else says that."""
+    said = attributes.get(keys.USER_ID)
+    user = said if isinstance(said, str) else None
+    found = index.continued(thread, user)
+    if found is not None:
+        attributes[keys.PARENT_CALL_ID] = found.call_id
+        attributes[keys.PARENT_CANDIDATES] = found.candidates
+        if keys.CONVERSATION_ID not in attributes and keys.PREVIOUS_RESPONSE_ID not in attributes:
+            attributes[keys.CONVERSATION_ID] = found.conversation
+            attributes[keys.CONVERSATION_SOURCE] = STITCHED
+    conversation = str(attributes.get(keys.CONVERSATION_ID, call_id))
+    index.answered(thread, Known(call_id, conversation, user))
 
 
 def describe_returned(facts: CallFacts, said: Conversation, span_id: int, *, content: bool) -> Described:

@@ -20,6 +20,7 @@ from .documents import load_documents
 from .recording import IDS, Described, Frame, describe_capture, describe_returned, ended_span, status_of
 from .returned import ResponseReader, Returned
 from .seams import install, remove
+from .threads import Threads
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Runtime:
     ) -> None:
         self.registry = load_documents(hosts)
         self._responses = ResponseReader(self.registry)
+        self._threads = Threads(getattr(exporter, "digest_key", None))
         self.exporter = exporter
         self.capture_content = capture_content
         # Only where other spans nest under ours, or another pipeline owns them, must a span live while its call does:
@@ -110,7 +112,7 @@ class Runtime:
         return span, span.get_span_context().span_id
 
     def _record(self, capture: Capture) -> None:
-        described = describe_capture(capture, content=self.capture_content)
+        described = describe_capture(capture, self._threads, content=self.capture_content)
         if described is None:
             health.count("extract.not_a_call")
             if capture.span is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
+    from .digests import Thread
     from .facts import CallFacts
 
 
@@ -72,16 +73,37 @@ def call_attributes(facts: CallFacts) -> dict[str, AttributeValue]:
         keys.IDENTIFIERS: as_json(facts.identifiers) if facts.identifiers else None,
         keys.RAW_METADATA: as_json(facts.raw_metadata),
     }
+    if facts.thread is not None:
+        found |= _thread_attributes(facts.thread)
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _thread_attributes(thread: Thread) -> dict[str, AttributeValue | None]:
+    return {
+        keys.DIGEST_KEY: thread.key_name,
+        keys.REQUEST_DIGEST: thread.request,
+        keys.PREFIX_DIGESTS: thread.prefixes or None,
+        keys.ANSWER_DIGESTS: thread.answers or None,
+        keys.SYSTEM_DIGEST: thread.system,
+        keys.MESSAGE_SIZES: as_json([size._asdict() for size in thread.sizes]),
+        keys.FIRST_MESSAGE_DIGEST: thread.first,
+        keys.ASKS_TOOLS: thread.asks_tools,
+        keys.MARKS_CACHE: thread.marks_cache,
+    }
 
 
 def conversation_attributes(facts: CallFacts, said: Conversation | None) -> dict[str, AttributeValue]:
     """Return who the call belongs to: what the application said, else what the provider knows."""
     said = said or Conversation()
-    conversation = said.id or facts.conversation_id
+    conversation = said.id or facts.conversation_id or said.session
+    source = "app" if said.id else "provider" if facts.conversation_id else "sdk_session"
     found: dict[str, AttributeValue | None] = {
         keys.CONVERSATION_ID: conversation,
-        keys.CONVERSATION_SOURCE: None if conversation is None else "app" if said.id else "provider",
+        keys.CONVERSATION_SOURCE: None if conversation is None else source,
+        keys.PROVIDER_CONVERSATION_ID: facts.conversation_id,
+        keys.SESSION_ID: said.session,
+        keys.STRATEGY: said.strategy,
+        keys.STRATEGY_REASON: said.strategy_reason,
         keys.USER_ID: said.user or facts.user_id,
         keys.TAGS: as_json(said.tags) if said.tags else None,
         keys.OBSERVATION: said.observation,

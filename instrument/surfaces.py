@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import paths
 from .frontmatter import Table
+from .message_rules import MessageRules, message_rules, read_paths
 from .paths import Expression, Path
 from .usage import UsageRules
 
@@ -94,19 +95,6 @@ class StreamRules:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageRules:
-    """Where the request holds its messages and which of them are a model's or a tool's."""
-
-    at: tuple[Path, ...] = ()
-    role: Path = ("role",)
-    model_roles: frozenset[str] = frozenset({"assistant", "model"})
-    model_types: frozenset[str] = frozenset()
-    tool_roles: frozenset[str] = frozenset({"tool", "function"})
-    tool_paths: tuple[Path, ...] = ()
-    tool_types: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Surface:
     """One API shape: how to recognise its requests and where everything stands in them."""
 
@@ -152,7 +140,7 @@ def compile_surface(provider: str, home: str, table: Table, rules: ContentRules)
         identifiers=_locations(table.table("identifiers")),
         usage=_usage(table.table("usage")),
         stream=_stream(table.table("stream")),
-        messages=_messages(table.table("messages")),
+        messages=message_rules(table.table("messages")),
         rules=rules,
         facts={name: table.values[name] for name in _FACTS if name in table.values},
     )
@@ -205,10 +193,6 @@ def _locations(table: Table, known: tuple[str, ...] | None = None) -> dict[str, 
     return {name: locations for name, locations in found.items() if locations}
 
 
-def _paths(table: Table, name: str) -> tuple[Path, ...]:
-    return tuple(table.parsed(name, paths.parse, text, "a path") for text in table.texts(name))
-
-
 def _expressions(table: Table) -> dict[str, Expression]:
     return {
         name: table.parsed(name, Expression.parse, " | ".join(texts), "a sum of paths such as 'a + b?'")
@@ -244,10 +228,10 @@ def _usage(table: Table) -> UsageRules:
         )
     counts = Table(table.file, table.where, {name: table.values[name] for name in COUNTS if name in table.values})
     table.note(*COUNTS)
-    beside, billed = _paths(table, "reasoning_beside_output_if_total"), _paths(table, "billed_cost")
+    beside, billed = read_paths(table, "reasoning_beside_output_if_total"), read_paths(table, "billed_cost")
     unit = table.parsed("billed_cost_unit_usd", _number, table.text("billed_cost_unit_usd", "1"), "a number in quotes")
     rules = UsageRules(
-        at=_paths(table, "at"),
+        at=read_paths(table, "at"),
         beside=_named_paths(table.table("beside")),
         headers=_headers(table.table("headers")),
         merge=merge,
@@ -264,26 +248,10 @@ def _usage(table: Table) -> UsageRules:
 
 def _stream(table: Table) -> StreamRules:
     rules = StreamRules(
-        unwrap=_paths(table, "unwrap"),
+        unwrap=read_paths(table, "unwrap"),
         done_types=frozenset(table.texts("done_types")),
-        done_paths=_paths(table, "done_paths"),
+        done_paths=read_paths(table, "done_paths"),
         always=table.flag("always", default=False),
-    )
-    table.finish()
-    return rules
-
-
-def _messages(table: Table) -> MessageRules:
-    defaults = MessageRules()
-    roles = _paths(table, "role")
-    rules = MessageRules(
-        at=_paths(table, "at"),
-        role=roles[0] if roles else defaults.role,
-        model_roles=frozenset(table.texts("model_roles", tuple(defaults.model_roles))),
-        model_types=frozenset(table.texts("model_types")),
-        tool_roles=frozenset(table.texts("tool_roles", tuple(defaults.tool_roles))),
-        tool_paths=_paths(table, "tool_paths"),
-        tool_types=frozenset(table.texts("tool_types")),
     )
     table.finish()
     return rules

@@ -99,8 +99,13 @@ def replay(entry: dict[str, Any]) -> bytes:
 
 
 def facts(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what is expected of a row, as plain JSON: columns with a value, maps as objects."""
+    """Return what is expected of a row, as plain JSON: columns with a value, maps as objects.
+
+    What a call continues depends on what else was seen: it is not the exchange that says it.
+    """
     found = {name: row[name] for name in COLUMNS if row[name] is not None and row[name] != []}
+    if row["conversation_source"] == "stitched":
+        del found["conversation_id"]
     for name in _MAPS & found.keys():
         found[name] = dict(sorted(dict(found[name]).items()))
     return json.loads(json.dumps(found, default=str))

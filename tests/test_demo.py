@@ -175,7 +175,7 @@ def test_the_cache_is_written_then_read(shown: Shown, ledger: turnledger.Ledger)
         "where conversation_id = ? order by started_at",
         [f"release-{shown.name}"],
     ).rows()
-    assert rows == [(7351, 0, 7361, 7351, "prompt_cache"), (0, 7351, 7361, 0, "prompt_cache")]
+    assert rows == [(7351, 0, 7361, 7351, "single_turn"), (0, 7351, 7361, 0, "single_turn")]
 
 
 def test_streams_are_streams(ledger: turnledger.Ledger):

@@ -128,7 +128,7 @@ def load(front: str, file: str = "acme.md", **others: str) -> Registry:
         (SURFACE + "messages = { at = 'a b' }", "acme.md: surface[0].messages.at: expected a path"),
         (
             SURFACE + "messages = { roles = 'x' }",
-            "acme.md: surface[0].messages.roles: expected one of the known keys: at",
+            "acme.md: surface[0].messages.roles: expected one of the known keys: answer, at",
         ),
         (SURFACE.replace("/v1/chat", "v1/chat"), "acme.md: surface[0].path: expected a path such as"),
         (SURFACE.replace("/v1/chat", "/{a}/{a}"), "acme.md: surface[0].path: expected a path such as"),

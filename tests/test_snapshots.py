@@ -14,6 +14,7 @@ import turnledger
 from sdk_bodies import CHAT, CHAT_STREAM
 from stub_server import json_reply, sse_reply
 from turnledger.exporters.schema import SCHEMA_VERSION, SPAN_SCHEMA
+from turnledger.instrument.digests import DigestKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,8 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("generate_span_id", "generate_trace_id"):
         monkeypatch.setattr(generator, name, lambda: next(ids))
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    key = DigestKey.of(b"k" * 32)
+    monkeypatch.setattr(importlib.import_module("turnledger.instrument.threads"), "_own_key", lambda: key)
 
 
 def ask(stub: StubServer, body: Mapping[str, Any]) -> None:
@@ -100,6 +103,27 @@ USAGE = {
     "billed_cost_usd": None,
     "raw_usage": CHAT["usage"],
 }
+THREAD: dict[str, Any] = {
+    "digest_key": "8ccdf93c",
+    "request_digest": "c06f446632141ce13e41183f",
+    "prefix_digests": None,
+    "answer_digests": ["39f51052e5aa3047d09d84c7"],
+    "system_digest": "216a880546da551f9ea32f11",
+    "first_message_digest": "74016af5b7a29309",
+    "message_sizes": [
+        {"role": "system", "messages": 1, "size": 9, "media": 0, "digest": None},
+        {"role": "user", "messages": 1, "size": 10, "media": 0, "digest": "74016af5b7a29309"},
+        {"role": "assistant", "messages": 1, "size": 26, "media": 0, "digest": "86ed206c75c52fd5"},
+    ],
+    "asks_tools": False,
+    "marks_cache": False,
+    "parent_call_id": None,
+    "parent_candidates": None,
+    "provider_conversation_id": None,
+    "session_id": None,
+    "managed_strategy": None,
+    "strategy_reason": None,
+}
 CALL: dict[str, Any] = {
     "schema_version": SCHEMA_VERSION,
     "span_id": "0000000000000001",
@@ -139,6 +163,7 @@ CALL: dict[str, Any] = {
     "attributes": None,
     **SAID,
     **USAGE,
+    **THREAD,
 }
 REQUEST = {
     "model": "gpt-5-mini",

@@ -10,13 +10,25 @@ ORDER: Final = (
     "rates",
     "attempt_usage",
     "attempt_costs",
-    "chains",
+    "call_keys",
+    "matches",
+    "continuations",
+    "threads",
+    "places",
+    "strategies",
     "calls",
     "unpriced_calls",
+    "turns",
+    "message_tokens",
+    "messages",
     "conversations",
     "daily_spend",
     "provider_metadata",
 )
+
+
+TABLES: Final = frozenset({"call_keys", "matches", "continuations", "threads", "places", "strategies"})
+"""The models that are worked out once, when the ledger is opened, and not with every query: others build on them."""
 
 
 def model_text(name: str) -> str:

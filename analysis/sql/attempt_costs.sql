@@ -1,7 +1,7 @@
 -- attempt_costs: one row per HTTP attempt with usage; USD, exact. computed_cost_usd is NULL where unpriced_reason says why.
 -- A part of the usage (cache reads, audio ...) that has a price of its own is taken out of its total and billed at that
 -- price; one without stays in the total and is billed as its total is. What is in two parts (cached audio) is billed once,
--- as cached.
+-- as cached. read_usd, write_usd, fresh_usd (the rest of the input, searches and fees) and answer_usd add up to it.
 with rated as (
     select
         used.*,
@@ -53,24 +53,32 @@ select
         when output_usd is null and own_output > 0 then 'no price for output tokens'
         when web_search_usd is null and web_searches > 0 then 'no price for web searches'
     end as unpriced_reason,
-    if(unpriced_reason is not null, null,
-        coalesce(request_usd, 0)
-        + own_input * coalesce(input_usd, 0)
-        + own_read * coalesce(cache_read_usd, 0)
+    (
+        own_read * coalesce(cache_read_usd, 0)
         + own_cached_audio * coalesce(cache_audio_read_usd, 0)
         + own_cached_image * coalesce(cache_image_read_usd, 0)
-        + own_write * coalesce(cache_write_usd, 0)
+    )::decimal(38, 18) as read_usd,
+    (
+        own_write * coalesce(cache_write_usd, 0)
         + own_write_5m * coalesce(cache_write_5m_usd, 0)
         + own_write_1h * coalesce(cache_write_1h_usd, 0)
+    )::decimal(38, 18) as write_usd,
+    (
+        coalesce(request_usd, 0)
+        + own_input * coalesce(input_usd, 0)
         + own_input_audio * coalesce(input_audio_usd, 0)
         + own_input_image * coalesce(input_image_usd, 0)
         + own_input_video * coalesce(input_video_usd, 0)
-        + own_output * coalesce(output_usd, 0)
+        + web_searches * coalesce(web_search_usd, 0)
+    )::decimal(38, 18) as fresh_usd,
+    (
+        own_output * coalesce(output_usd, 0)
         + own_reasoning * coalesce(reasoning_usd, 0)
         + own_output_audio * coalesce(output_audio_usd, 0)
         + own_output_image * coalesce(output_image_usd, 0)
         + own_output_video * coalesce(output_video_usd, 0)
-        + web_searches * coalesce(web_search_usd, 0)
-    )::decimal(38, 18) as computed_cost_usd,
+    )::decimal(38, 18) as answer_usd,
+    if(unpriced_reason is not null, null, read_usd + write_usd + fresh_usd + answer_usd)::decimal(38, 18)
+        as computed_cost_usd,
     started_at is null as at_latest_price
 from rated
