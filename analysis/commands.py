@@ -9,7 +9,6 @@ import os
 import sys
 from collections import Counter
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import duckdb
@@ -21,12 +20,15 @@ from rich.console import Console
 from ..exporters.store import Store
 from ..instrument.capabilities import capabilities_of
 from ..instrument.documents import load_documents
+from .doctor import doctor_command
 from .importing import import_command
-from .ledger import COST_KEYS, Ledger, StoreError, open_ledger
-from .options import ROWS_SHOWN, FormatOption, LimitOption, OutputOption, SinceOption, StoreOption, since_moment
+from .ledger import COST_KEYS, StoreError
+from .listing import listing
+from .options import FormatOption, OutputOption, SinceOption, StoreOption, since_moment
 from .output import Format, format_of, printable_lines, write_frame, write_text
 from .provider_page import provider_markdown, provider_page, surface_table
 from .providers import configure, find_document, provider_overview, provider_table
+from .shell import FOR_PEOPLE, opened, say
 
 app: Final = typer.Typer(
     name="turnledger",
@@ -34,16 +36,9 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(listing)
+app.add_typer(doctor_command)
 app.add_typer(import_command, name="import", help="Import recorded exchanges.")
-
-_CALL_COLUMNS: Final = (
-    *("started_at", "conversation_id", "response_model", "input_tokens", "cache_read_tokens", "output_tokens"),
-    *("cost_usd", "attempts", "status_code", "error_type"),
-)
-_CONVERSATION_COLUMNS: Final = (
-    *("last_started_at", "conversation_id", "models", "calls", "turns", "input_tokens", "cache_read_tokens"),
-    *("output_tokens", "cost_usd", "unpriced_calls"),
-)
 
 
 def run() -> None:
@@ -101,42 +96,6 @@ def demo(store: StoreOption = None) -> None:
 
 
 @app.command()
-def calls(
-    conversation: Annotated[str | None, typer.Option(help="Only calls of this conversation.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Only calls to this provider.")] = None,
-    since: SinceOption = None,
-    limit: LimitOption = None,
-    store: StoreOption = None,
-    form: FormatOption = None,
-    output: OutputOption = None,
-) -> None:
-    """List provider calls, newest first: models, tokens, costs."""
-    chosen = format_of(form, output)
-    with _opened(store) as ledger:
-        shown = _limit(limit, chosen)
-        frame = ledger.calls(
-            conversation=conversation, provider=provider, since=since_moment(since), limit=shown and shown + 1
-        )
-        _print(frame, _CALL_COLUMNS, chosen, output, shown)
-
-
-@app.command()
-def conversations(
-    since: SinceOption = None,
-    limit: LimitOption = None,
-    store: StoreOption = None,
-    form: FormatOption = None,
-    output: OutputOption = None,
-) -> None:
-    """List conversations, the one last continued first: calls, tokens, costs."""
-    chosen = format_of(form, output)
-    with _opened(store) as ledger:
-        shown = _limit(limit, chosen)
-        frame = ledger.conversations(since=since_moment(since), limit=shown and shown + 1)
-        _print(frame, _CONVERSATION_COLUMNS, chosen, output, shown)
-
-
-@app.command()
 def costs(
     by: Annotated[
         str, typer.Option(help=f"Group by one or more, with commas: {', '.join(COST_KEYS)}, tag:<name>.")
@@ -148,7 +107,7 @@ def costs(
 ) -> None:
     """Show what calls cost, grouped; what has no price is counted, never taken as free."""
     keys = [key.strip() for key in by.split(",") if key.strip()]
-    with _opened(store) as ledger:
+    with opened(store) as ledger:
         try:
             frame = ledger.costs(keys, since=since_moment(since))
         except ValueError as error:
@@ -156,9 +115,9 @@ def costs(
         write_frame(frame, format_of(form, output), output)
         total: pl.DataFrame = frame.select(pl.col("cost_usd", "calls", "unpriced_calls").sum())
         cost, counted, unpriced = total.row(0)
-        _say(f"calls: {counted}, cost: {cost or 0:.6f} USD")
+        say(f"calls: {counted}, cost: {cost or 0:.6f} USD")
         if unpriced:
-            _say(f"without a cost, so not in the sum: {unpriced} (turnledger sql 'from unpriced_calls')")
+            say(f"without a cost, so not in the sum: {unpriced} (turnledger sql 'from unpriced_calls')")
 
 
 @app.command()
@@ -173,11 +132,11 @@ def providers(
     """
     registry = load_documents()
     for refused in registry.refused:
-        _say(f"warning: {refused}")
+        say(f"warning: {refused}")
     chosen = format_of(form, output)
     if name is None:
         table = provider_table(registry)
-        write_frame(provider_overview(table) if chosen in _FOR_PEOPLE else table, chosen, output)
+        write_frame(provider_overview(table) if chosen in FOR_PEOPLE else table, chosen, output)
         return
     try:
         document = find_document(registry, name)
@@ -188,7 +147,7 @@ def providers(
         Console().print(provider_page(found, document.prose))
     elif chosen is Format.JSON:
         write_text(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n", output)
-    elif chosen in _FOR_PEOPLE:
+    elif chosen in FOR_PEOPLE:
         write_text(provider_markdown(found, document.prose), output)
     else:
         write_frame(surface_table(found), chosen, output)
@@ -199,14 +158,14 @@ def _configure(store: StoreOption = None, form: FormatOption = None, output: Out
     """Write the providers model of a store from the provider documents, and say what changed since last time."""
     registry = load_documents()
     for refused in registry.refused:
-        _say(f"warning: {refused}")
+        say(f"warning: {refused}")
     done = configure(Store.at(store), registry)
     chosen = format_of(form, output)
     if done.changes.height or chosen is not Format.TABLE or output is not None:
         write_frame(done.changes, chosen, output)
     counts = Counter(done.changes["change"].to_list())
     said = ", ".join(f"{counts[change]} {change}" for change in ("added", "changed", "removed"))
-    _say(f"providers: {done.providers} ({said if done.changes.height else 'nothing changed'}) in {done.path}")
+    say(f"providers: {done.providers} ({said if done.changes.height else 'nothing changed'}) in {done.path}")
 
 
 @app.command()
@@ -218,7 +177,7 @@ def sql(
 ) -> None:
     """Query the models: calls, conversations, attempts, prices, unpriced_calls, daily_spend, providers, spans ..."""
     text = sys.stdin.read() if query == "-" else query
-    with _opened(store) as ledger:
+    with opened(store) as ledger:
         statements = ledger.connection.extract_statements(text)
         if len(statements) != 1:
             raise typer.BadParameter(f"one SQL statement is expected, {len(statements)} were given")
@@ -226,32 +185,3 @@ def sql(
             raise typer.BadParameter("only queries are run: begin with SELECT, FROM, WITH, DESCRIBE or EXPLAIN")
         ledger.only_read()
         write_frame(ledger.sql(text), format_of(form, output), output)
-
-
-_FOR_PEOPLE: Final = (Format.TABLE, Format.MARKDOWN)
-
-
-def _opened(store: Path | None) -> Ledger:
-    ledger = open_ledger(store)
-    for problem in ledger.problems:
-        _say(f"warning: {problem}")
-    return ledger
-
-
-def _limit(limit: int | None, form: Format) -> int | None:
-    return limit if limit is not None else ROWS_SHOWN if form in _FOR_PEOPLE else None
-
-
-def _print(frame: pl.DataFrame, columns: tuple[str, ...], form: Format, output: Path | None, shown: int | None) -> None:
-    """Print the columns that people want, or all of them for programs; say so when rows are left out."""
-    more = shown is not None and frame.height > shown
-    rows = frame.head(shown) if more and shown is not None else frame
-    write_frame(rows.select(columns) if form in _FOR_PEOPLE else rows, form, output)
-    if more:
-        _say(f"the first {shown} rows; --limit shows more")
-    if "unpriced_calls" in frame.columns and frame["unpriced_calls"].sum():
-        _say("some calls are without a cost, so not in the sums (turnledger sql 'from unpriced_calls')")
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")

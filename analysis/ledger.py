@@ -40,6 +40,15 @@ COST_KEYS: Final[Mapping[str, str]] = {
 """What costs can be grouped by, beside ``tag:<name>``."""
 
 
+_ORDER: Final[Mapping[str, str]] = {
+    "calls": "started_at desc nulls last, call_id",
+    "attempts": "started_at desc nulls last, call_id",
+    "conversations": "last_started_at desc nulls last, conversation_id",
+    "turns": "started_at desc nulls last, conversation_id, turn_index desc",
+    "messages": "conversation_id, place, message_index",
+}
+
+
 class StoreError(Exception):
     """A store cannot be opened or read; the text says what, where and what to do."""
 
@@ -159,14 +168,33 @@ class Ledger:
         """
         return self._select("conversations", {"last_started_at >=": since}, limit)
 
+    def turns(
+        self, *, conversation: str | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> pl.DataFrame:
+        """Return one row per turn (a user's input and every call until its answer), newest first.
+
+        Args:
+            conversation: only those of this conversation.
+            since: only those begun at this moment or later.
+            limit: at most this many.
+        """
+        return self._select("turns", {"conversation_id =": conversation, "started_at >=": since}, limit)
+
+    def messages(self, *, conversation: str | None = None, limit: int | None = None) -> pl.DataFrame:
+        """Return one row per message, without its text, in the order of conversations and within them.
+
+        Args:
+            conversation: only those of this conversation.
+            limit: at most this many.
+        """
+        return self._select("messages", {"conversation_id =": conversation}, limit)
+
     def _select(self, model: str, conditions: Mapping[str, object], limit: int | None) -> pl.DataFrame:
         said = {condition: value for condition, value in conditions.items() if value is not None}
         where = " and ".join(f"{condition} ?" for condition in said) or "true"
-        order = "last_started_at" if model == "conversations" else "started_at"
-        key = "conversation_id" if model == "conversations" else "call_id"
         last = "" if limit is None else f" limit {int(limit)}"
         return self.sql(
-            f"select * from {model} where {where} order by {order} desc nulls last, {key}{last}",
+            f"select * from {model} where {where} order by {_ORDER[model]}{last}",
             list(said.values()),
         )
 

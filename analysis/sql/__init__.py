@@ -19,6 +19,7 @@ ORDER: Final = (
     "calls",
     "unpriced_calls",
     "turns",
+    "identity_conflicts",
     "message_tokens",
     "messages",
     "conversations",

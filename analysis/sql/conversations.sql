@@ -1,5 +1,7 @@
 -- conversations: one row per conversation; tokens are inclusive sums, money is USD, times are UTC.
--- cost_usd sums the calls that have a cost; unpriced_calls says how many have none.
+-- cost_usd sums the calls that have a cost; unpriced_calls says how many have none. strategy is the one that says most of
+-- its calls'. threads counts calls that continue none of the others, branches those that continue what another call had
+-- continued already. confidence is the least of its calls', NULL where that is unknown.
 select
     conversation_id,
     min(conversation_source) as conversation_source,
@@ -9,6 +11,19 @@ select
     min(user_id) as user_id,
     count(*) as calls,
     max(turn_index) + 1 as turns,
+    min(conversation_confidence) as confidence,
+    arg_max(strategy, list_position(
+        ['single_turn', 'full_history', 'cached_history', 'sliding_window', 'summary', 'summarised', 'sdk_session',
+            'server_state'],
+        strategy
+    )) as strategy,
+    case
+        when bool_or(caching = 'explicit') then 'explicit'
+        when bool_or(caching = 'implicit') then 'implicit'
+        when bool_or(caching = 'absent') then 'absent'
+    end as caching,
+    count(*) - count(parent_call_id) as threads,
+    greatest(count(parent_call_id) - count(distinct parent_call_id), 0) as branches,
     min(started_at) as started_at,
     max(started_at) as last_started_at,
     sum(input_tokens)::bigint as input_tokens,
