@@ -1,7 +1,6 @@
 -- places: one row per call: which turn of its conversation it belongs to, counted from 0 in the order of time.
 -- A turn is a user's input and every call until its answer. A call goes on with the turn before if it brings a tool's
--- result, asks the very same again, or begins a thread of its own (a sub-agent) while another call of the conversation
--- waits for its tools.
+-- result, asks the very same again, or is made (by a sub-agent) while another call of the conversation waits for its tools.
 with ordered as (
     select
         calls.call_id,
@@ -34,7 +33,7 @@ marked as (
         ordered.request_digest is not null and row_number() over (
             partition by ordered.conversation_id, ordered.request_digest order by ordered.place
         ) > 1 as is_repeated,
-        ordered.parent_call_id is null and coalesce(max(resumed.resumed_at) over (
+        coalesce(max(resumed.resumed_at) over (
             partition by ordered.conversation_id order by ordered.place
             rows between unbounded preceding and 1 preceding
         ) > ordered.started_at, false) as is_nested
