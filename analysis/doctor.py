@@ -72,8 +72,7 @@ def examine(ledger: Ledger) -> pl.DataFrame:
         for problem in (*ledger.problems, *_key_problems(ledger))
     ]
     for check in CHECKS:
-        row = ledger.connection.execute(check.query).fetchone()
-        count, example = row or (0, None)
+        count, example = ledger.sql(check.query).row(0)
         if count:
             rows.append({"finding": check.finding, "count": count, "example": example, "advice": check.advice})
     schema = {"finding": pl.String, "count": pl.Int64, "example": pl.String, "advice": pl.String}
@@ -82,8 +81,8 @@ def examine(ledger: Ledger) -> pl.DataFrame:
 
 def _key_problems(ledger: Ledger) -> list[str]:
     path = ledger.store.meta / KEY_FILE
-    stored = ledger.connection.execute("select list(distinct digest_key) from spans").fetchone()
-    names: list[str] = (stored[0] if stored else None) or []
+    stored = ledger.sql("select distinct digest_key from spans where digest_key is not null")
+    names: list[str] = stored["digest_key"].to_list()
     try:
         name = read_key(path).name
     except FileNotFoundError:
