@@ -43,6 +43,8 @@ class MessageRules:
     choices: tuple[Path, ...] = ()
     answer: tuple[Path, ...] = ()
     whole: tuple[Path, ...] = ()
+    has_content: bool = False
+    """Whether a message can be nothing but a role and a text: ``content`` is a part, ``role`` its writer."""
 
 
 def read_paths(table: Table, name: str) -> tuple[Path, ...]:
@@ -67,7 +69,7 @@ def message_rules(table: Table) -> MessageRules:
         DocumentError: if a key is unknown or cannot be read.
     """
     defaults = MessageRules()
-    roles = read_paths(table, "role")
+    roles, parts = read_paths(table, "role"), read_paths(table, "parts")
     rules = MessageRules(
         at=read_paths(table, "at"),
         history=read_paths(table, "history"),
@@ -78,7 +80,7 @@ def message_rules(table: Table) -> MessageRules:
         tool_roles=frozenset(table.texts("tool_roles", tuple(defaults.tool_roles))),
         tool_paths=read_paths(table, "tool_paths"),
         tool_types=frozenset(table.texts("tool_types")),
-        parts=read_paths(table, "parts"),
+        parts=parts,
         text=read_paths(table, "text"),
         call_name=read_paths(table, "call_name"),
         call_arguments=read_paths(table, "call_arguments"),
@@ -90,6 +92,7 @@ def message_rules(table: Table) -> MessageRules:
         choices=read_paths(table, "choices"),
         answer=read_paths(table, "answer"),
         whole=read_paths(table, "whole"),
+        has_content=("content",) in parts and not roles,
     )
     table.finish()
     return rules

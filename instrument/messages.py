@@ -82,9 +82,13 @@ def canonical(message: Any, rules: MessageRules) -> Canonical | None:
         return Canonical(USER, [message])
     if not isinstance(message, dict):
         return Canonical(USER, others=[_plain(message, rules)])
+    fields = cast("dict[str, Any]", message)
+    content = fields.get("content")
+    if isinstance(content, str) and rules.has_content and len(fields) == 2 and "role" in fields:  # noqa: PLR2004
+        return Canonical(role_of(fields, rules), [content])  # most messages are these: no path has to be followed
     if _is_left_out(message, rules):
         return None
-    role = role_of(cast("dict[str, Any]", message), rules)
+    role = role_of(fields, rules)
     found = Canonical(role)
     read_parts(found, message, rules)
     return found

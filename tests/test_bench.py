@@ -37,6 +37,11 @@ def test_quick_run(tmp_path: Path):
         assert name in done.stdout
     assert set(found["exporting"]) == {"spans_per_s", "bytes_per_span", "spans_per_batch"}
     assert set(found["importing"]) == {"entries_per_s", "entries"}
+    assert set(found["conversing"]) == {
+        *("bytes_per_call_of_5_turns", "bytes_per_call_of_500_turns", "bytes_ratio"),
+        *("us_per_call_of_5_turns", "us_per_call_of_500_turns"),
+    }
+    assert found["conversing"]["bytes_ratio"] <= 1.2, "what a call takes grows with its new messages only"
     assert set(found["imports"]) == {"import_turnledger_ms", "import_capture_ms", "instrument_ms", "import_open_ms"}
     assert set(found["memory"]) == {"calls", "plain_mib", "captured_mib", "switched_on_mib", "added_mib"}
     assert all(figure > 0 for group in ("exporting", "importing", "imports") for figure in found[group].values())

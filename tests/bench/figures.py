@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import conversations
 import pools
 import recorded
 import sdks
@@ -41,10 +42,13 @@ class Effort:
     copies: int = 12
     processes: int = 7
     memory_calls: int = 3_000
+    turns: int = 1_000
 
 
 BATCH: Final = 512
-QUICK: Final = Effort(rounds=1, calls=5, streams=2, sends=50, spans=60, copies=1, processes=1, memory_calls=20)
+QUICK: Final = Effort(
+    rounds=1, calls=5, streams=2, sends=50, spans=60, copies=1, processes=1, memory_calls=20, turns=500
+)
 
 
 def overhead(case: Case, count: int, rounds: int, *, parts: int = 1) -> dict[str, Any]:
@@ -175,6 +179,11 @@ def importing(effort: Effort) -> dict[str, float]:
         spent = time.perf_counter() - begun
     entries = sum(report.taken + sum(report.skipped.values()) for report in reports)
     return {"entries_per_s": round(entries / spent), "entries": entries}
+
+
+def conversing(effort: Effort) -> dict[str, float]:
+    """Return what a call takes in the store and on the worker, in short conversations and in long ones."""
+    return conversations.short_and_long(effort.turns)
 
 
 _IMPORT: Final = "import time; t = time.perf_counter(); {}; print((time.perf_counter() - t) * 1e3)"

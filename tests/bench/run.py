@@ -50,7 +50,7 @@ def machine() -> dict[str, Any]:
 def measure(effort: figures.Effort) -> dict[str, Any]:
     """Measure everything; says on standard error what is being measured."""
     found: dict[str, Any] = {"machine": machine(), "effort": vars(effort)}
-    for name in ("imports", "memory", "callers", "exporting", "importing"):
+    for name in ("imports", "memory", "callers", "exporting", "importing", "conversing"):
         sys.stderr.write(f"measuring {name} ...\n")
         found[name] = getattr(figures, name)(effort)
     return found
@@ -67,7 +67,7 @@ def table(found: dict[str, Any]) -> str:
     for name, figure in found["callers"].items():
         lines.append(name.ljust(28) + "".join(f"{figure[column]:.3f}".rjust(16) for column in columns))
     lines.append("")
-    for group in ("exporting", "importing", "imports", "memory"):
+    for group in ("exporting", "importing", "conversing", "imports", "memory"):
         lines += [f"{group} {name}".ljust(40) + f"{figure:>12,}" for name, figure in found[group].items()]
     return "\n".join(lines)
 
