@@ -7,6 +7,7 @@ provider document; the form itself is the same for every provider, so that a con
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,6 +28,11 @@ USER: Final = "user"
 MODEL: Final = "assistant"
 TOOL: Final = "tool"
 SYSTEM: Final = "system"
+_KINDS: Final = frozenset({"type", "name"})
+"""Keys of a tool's result that say of what kind it is and which tool's, not what it was."""
+_THOUGHTS: Final = re.compile(r"<think(ing)?>.*?</think(ing)?>", re.DOTALL)
+"""Reasoning that an application sends back as text, to a model that has none of its own."""
+_WITHOUT_QUOTES: Final = str.maketrans("", "", "'\"`\u2018\u2019\u201c\u201d\u00ab\u00bb")
 
 
 @dataclass(slots=True)
@@ -55,7 +61,7 @@ class Canonical:
         """Size in bytes of what was written: texts, tool calls and their results; media of a user are not in it."""
         size = sum(len(text.encode("utf-8", "surrogatepass")) for text in self.texts)
         size += sum(len(str(name)) + len(_arguments_text(arguments)) for name, arguments in self.calls)
-        return size + (len(_dumped(self.others)) if self.role == TOOL and self.others else 0)
+        return size
 
     @property
     def media(self) -> int:
@@ -71,9 +77,11 @@ class Canonical:
 
     def content(self) -> bytes:
         """Return the bytes that are equal for equal messages."""
-        text = _squeezed("".join(self.texts))
+        text = "".join(self.texts)
+        if self.role == MODEL and "<think" in text:
+            text = _THOUGHTS.sub("", text)
         calls = [[name, _arguments(arguments)] for name, arguments in self.calls]
-        return _dumped([self.role, text, calls, self.others])
+        return _dumped([self.role, _squeezed(text), calls, self.others])
 
 
 def canonical(message: Any, rules: MessageRules) -> Canonical | None:
@@ -120,7 +128,9 @@ def is_tool_result(message: Any, rules: MessageRules) -> bool:
 def read_parts(into: Canonical, message: Any, rules: MessageRules) -> None:
     """Add the parts of a message, or of a piece of a streamed one, in order."""
     for part in _parts(message, rules):
-        if isinstance(part, str):
+        if into.role == TOOL:
+            into.texts.append(_said(part, rules))
+        elif isinstance(part, str):
             into.texts.append(part)
         elif isinstance(part, dict) and not _is_left_out(part, rules):
             _read_part(into, part, rules)
@@ -204,9 +214,32 @@ def _plain(node: Any, rules: MessageRules, depth: int = 0) -> Any:
     return _squeezed(node) if isinstance(node, str) else cast("Any", node)
 
 
+def _said(result: Any, rules: MessageRules, depth: int = 0) -> str:
+    """Return the texts and numbers of a tool's result, whatever they stand under: it comes in many shapes.
+
+    One text or several, an object, JSON text: for each provider another.
+    """
+    if isinstance(result, str):
+        if result[:1] not in ("{", "["):
+            return result
+        try:
+            return _said(loads(result.encode("utf-8", "surrogatepass")), rules, depth + 1)
+        except ValueError:
+            return result
+    if depth >= MAX_DEPTH or result is None or isinstance(result, bool):
+        return ""
+    if isinstance(result, dict):
+        fields = sorted(cast("dict[str, Any]", result).items())
+        kept = (value for key, value in fields if not (key in _KINDS or key in rules.marks or is_identifier_key(key)))
+        return "".join(_said(value, rules, depth + 1) for value in kept)
+    if isinstance(result, list):
+        return "".join(_said(item, rules, depth + 1) for item in cast("list[Any]", result))
+    return str(result)
+
+
 def _squeezed(text: str) -> str:
-    """Return a text without white space: it is trimmed, wrapped and joined in many ways."""
-    return "".join(text.split())
+    """Return a text without white space and quotes: it is trimmed, wrapped, joined and quoted in many ways."""
+    return "".join(text.translate(_WITHOUT_QUOTES).split())
 
 
 def _dumped(value: Any) -> bytes:

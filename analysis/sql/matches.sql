@@ -2,8 +2,8 @@
 -- calls it might have been.
 -- A request that begins with an earlier request and its answer has that answer's digest among its prefixes. Of several such
 -- calls the one that is nearest counts: of the same recording, provider, model and user, then of the same recording and
--- provider, then any; of those the last before it. Further away only one that cannot be mistaken for another counts, and
--- users that are told apart are never one conversation.
+-- provider, then any; of those the last before it. Further away only one that cannot be mistaken for another counts, where
+-- the calls between went unseen only one within an hour, and users that are told apart are never one conversation.
 -- Calls that were stitched when they were made are not looked at again.
 with placed as (
     select
@@ -33,26 +33,27 @@ answers as (
 ),
 
 events as (
-    select digest, call_id, shortened, user_id, 1 as width, begins as moment, true as asks,
+    select digest, call_id, shortened, user_id, begins_at as happened_at, 1 as width, begins as moment, true as asks,
         concat_ws('|', recording, provider, model, user_id) as circle
     from prefixes
     union all
-    select digest, call_id, 0, user_id, 1, ends, false, concat_ws('|', recording, provider, model, user_id) from answers
+    select digest, call_id, 0, user_id, ends_at, 1, ends, false, concat_ws('|', recording, provider, model, user_id) from answers
     union all
-    select digest, call_id, shortened, user_id, 2, begins, true, concat_ws('|', recording, provider) from prefixes
+    select digest, call_id, shortened, user_id, begins_at, 2, begins, true, concat_ws('|', recording, provider) from prefixes
     union all
-    select digest, call_id, 0, user_id, 2, ends, false, concat_ws('|', recording, provider) from answers
+    select digest, call_id, 0, user_id, ends_at, 2, ends, false, concat_ws('|', recording, provider) from answers
     union all
-    select digest, call_id, shortened, user_id, 3, begins_at, true, '' from prefixes
+    select digest, call_id, shortened, user_id, begins_at, 3, begins_at, true, '' from prefixes
     union all
-    select digest, call_id, 0, user_id, 3, ends_at, false, '' from answers
+    select digest, call_id, 0, user_id, ends_at, 3, ends_at, false, '' from answers
 ),
 
 seen as (
     select
-        digest, call_id, shortened, user_id, width, asks,
+        digest, call_id, shortened, user_id, happened_at, width, asks,
         last_value(if(asks, null, call_id) ignore nulls) over before as parent_call_id,
         last_value(if(asks, null, user_id) ignore nulls) over before as parent_user_id,
+        last_value(if(asks, null, happened_at) ignore nulls) over before as parent_at,
         count(*) filter (where not asks) over before as candidates
     from events
     where moment is not null
@@ -69,4 +70,5 @@ where asks
     and parent_call_id <> call_id
     and (user_id = '' or parent_user_id = '' or user_id = parent_user_id)
     and (width = 1 or (candidates = 1 and (width = 2 or shortened = 1)))
+    and (shortened = 1 or coalesce(happened_at - parent_at, 0) <= 3600000000)
 qualify row_number() over (partition by call_id order by shortened, width) = 1
