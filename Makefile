@@ -16,12 +16,13 @@ SCORE_ARGS ?= --worst 25
 
 recordings := $(SCORED:%=$(CORPUS)/%.har.gz)
 planted := $(SCORED:%=.scorecard/har/%.har.gz)
+hidden := $(SCORED:%=.stitching/har/%.har.gz)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint format typecheck scorecard bench constraints clean
+.PHONY: help demo test torture lint format typecheck scorecard stitching bench constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +58,17 @@ scorecard: $(STAMP) ## Score the extraction on recorded traffic (SCORECARD=score
 	@$(BIN)/turnledger sql "select * from calls" --store .scorecard/store --format parquet --output .scorecard/calls.parquet
 	@$(BIN)/python $(SCORECARD) score $(planted) --calls .scorecard/calls.parquet $(SCORE_ARGS)
 
+stitching: $(STAMP) ## Measure how calls become conversations by their messages alone (CORPUS=folder SCORED='names of files')
+	@for file in $(or $(recordings),$(CORPUS)/*.har.gz); do \
+		test -f "$$file" || { echo "make stitching: no $$file; name the folder of recordings:" \
+			"make stitching CORPUS=folder" >&2; exit 1; }; \
+	done
+	@rm -rf .stitching
+	@$(BIN)/python tests/chains.py hide $(recordings) --out .stitching/har
+	@$(BIN)/turnledger import har $(hidden) --store .stitching/store
+	@$(BIN)/turnledger sql "select source, conversation_id from calls" --store .stitching/store --format parquet --output .stitching/calls.parquet
+	@$(BIN)/python tests/chains.py score $(hidden) --calls .stitching/calls.parquet
+
 bench: $(STAMP) ## Measure what capture costs; figures go to bench.json too (BENCH_ARGS=--quick for a short run)
 	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
@@ -68,7 +80,7 @@ constraints: ## Resolve every dependency anew and pin it in constraints.txt
 	@rm -rf build/constraints
 
 clean: ## Remove everything made here, .venv too (a store is data: it stays)
-	@rm -rf $(VENV) build dist *.egg-info .scorecard .pytest_cache .ruff_cache .hypothesis bench.json
+	@rm -rf $(VENV) build dist *.egg-info .scorecard .stitching .pytest_cache .ruff_cache .hypothesis bench.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $python to the first interpreter that runs, is recent enough and can make an environment: a name on the PATH

@@ -10,13 +10,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .analysis.ledger import Ledger as Ledger
     from .analysis.ledger import open_ledger
+    from .analysis.recommending import recommend as recommend
     from .exporters.parquet import ParquetSpanExporter as ParquetSpanExporter
     from .instrument.capabilities import get_provider_capabilities as get_provider_capabilities
     from .instrument.context import conversation as conversation
     from .instrument.context import propagate as propagate
     from .instrument.extracting import extract_all_identifiers as extract_all_identifiers
     from .instrument.extracting import extract_all_metadata as extract_all_metadata
+    from .instrument.managing.history import History as History
+    from .instrument.managing.history import MemoryHistory as MemoryHistory
+    from .instrument.managing.manager import ConversationManager as ConversationManager
+    from .instrument.managing.sessions import ChatHistory as ChatHistory
+    from .instrument.managing.sessions import ServerHistory as ServerHistory
+    from .instrument.managing.sessions import SessionHistory as SessionHistory
+    from .instrument.managing.sqlite import SQLiteHistory as SQLiteHistory
     from .instrument.observe import observe as observe
+    from .instrument.recommending import HistoryShape as HistoryShape
+    from .instrument.recommending import Recommendation as Recommendation
     from .instrument.runtime import flush as flush
     from .instrument.runtime import instrument as instrument
     from .instrument.runtime import uninstrument as uninstrument
@@ -24,8 +34,17 @@ if TYPE_CHECKING:
     open = open_ledger  # noqa: A001  the public name reads turnledger.open
 
 _HOMES = {
+    "ChatHistory": ("instrument.managing.sessions", "ChatHistory"),
+    "ConversationManager": ("instrument.managing.manager", "ConversationManager"),
+    "HistoryShape": ("instrument.recommending", "HistoryShape"),
+    "History": ("instrument.managing.history", "History"),
     "Ledger": ("analysis.ledger", "Ledger"),
+    "MemoryHistory": ("instrument.managing.history", "MemoryHistory"),
     "ParquetSpanExporter": ("exporters.parquet", "ParquetSpanExporter"),
+    "Recommendation": ("instrument.recommending", "Recommendation"),
+    "SQLiteHistory": ("instrument.managing.sqlite", "SQLiteHistory"),
+    "ServerHistory": ("instrument.managing.sessions", "ServerHistory"),
+    "SessionHistory": ("instrument.managing.sessions", "SessionHistory"),
     "conversation": ("instrument.context", "conversation"),
     "extract_all_identifiers": ("instrument.extracting", "extract_all_identifiers"),
     "extract_all_metadata": ("instrument.extracting", "extract_all_metadata"),
@@ -34,13 +53,23 @@ _HOMES = {
     "instrument": ("instrument", None),  # the package itself, which can be called
     "observe": ("instrument.observe", "observe"),
     "open": ("analysis.ledger", "open_ledger"),
+    "recommend": ("analysis.recommending", "recommend"),
     "propagate": ("instrument.context", "propagate"),
     "uninstrument": ("instrument.runtime", "uninstrument"),
 }
 
 __all__ = [
+    "ChatHistory",
+    "ConversationManager",
+    "History",
+    "HistoryShape",
     "Ledger",
+    "MemoryHistory",
     "ParquetSpanExporter",
+    "Recommendation",
+    "SQLiteHistory",
+    "ServerHistory",
+    "SessionHistory",
     "conversation",
     "extract_all_identifiers",
     "extract_all_metadata",
@@ -50,6 +79,7 @@ __all__ = [
     "observe",
     "open",
     "propagate",
+    "recommend",
     "uninstrument",
 ]
 __version__ = "0.1.0"

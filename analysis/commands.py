@@ -28,6 +28,7 @@ from .options import FormatOption, OutputOption, SinceOption, StoreOption, since
 from .output import Format, format_of, printable_lines, write_frame, write_text
 from .provider_page import provider_markdown, provider_page, surface_table
 from .providers import configure, find_document, provider_overview, provider_table
+from .recommending import recommend_command
 from .shell import FOR_PEOPLE, opened, say
 
 app: Final = typer.Typer(
@@ -37,6 +38,7 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(listing)
+app.add_typer(recommend_command)
 app.add_typer(doctor_command)
 app.add_typer(import_command, name="import", help="Import recorded exchanges.")
 

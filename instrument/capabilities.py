@@ -107,6 +107,7 @@ class SdkCapabilities(TypedDict, total=False):
     retries: str
     sessions: str
     conversation: str
+    session_id: list[str] | str
     native_spans: bool | str
     notes: str
     checked: str

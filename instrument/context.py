@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from .sessions import session_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -39,6 +41,8 @@ class Conversation:
     session: str | None = None
     strategy: str | None = None
     strategy_reason: str | None = None
+    unnamed_session: object = field(default=None, compare=False, repr=False)
+    """The SDK's session while it has no id: some are given one by their first request."""
 
     def mark_exchange(self) -> None:
         """Tell the observed functions around here that an exchange was seen inside them."""
@@ -53,7 +57,10 @@ _current: contextvars.ContextVar[Conversation | None] = contextvars.ContextVar("
 
 def current() -> Conversation | None:
     """Return the conversation set here, or None."""
-    return _current.get()
+    said = _current.get()
+    if said is None or said.unnamed_session is None:
+        return said
+    return replace(said, session=session_id(said.unnamed_session))
 
 
 def nested(  # noqa: PLR0913  all that can be said of a conversation
@@ -62,7 +69,7 @@ def nested(  # noqa: PLR0913  all that can be said of a conversation
     tags: Mapping[str, object] | None,
     observation: str | None = None,
     *,
-    session: str | None = None,
+    session: object = None,
     strategy: str | None = None,
     strategy_reason: str | None = None,
 ) -> Conversation:
@@ -73,15 +80,18 @@ def nested(  # noqa: PLR0913  all that can be said of a conversation
     outer = _current.get() or Conversation()
     own = {str(key): str(value) for key, value in (tags or {}).items()}
     same = id is None or id == outer.id
+    known = session_id(session)
+    inherited = session is None and same
     return Conversation(
         id=id if id is not None else outer.id,
         user=user if user is not None else outer.user,
         tags={**outer.tags, **own} if own else outer.tags,
         observation=observation or outer.observation,
         watch=Watch(outer.watch) if observation else outer.watch,
-        session=session or (outer.session if same else None),
+        session=outer.session if inherited else known,
         strategy=strategy or (outer.strategy if same else None),
         strategy_reason=strategy_reason if strategy else (outer.strategy_reason if same else None),
+        unnamed_session=outer.unnamed_session if inherited else (session if known is None else None),
     )
 
 
@@ -92,7 +102,10 @@ def active(conversation: Conversation) -> Generator[None]:
     try:
         yield
     finally:
-        _current.reset(token)
+        # A generator with this block in it may end in another thread or task than it began in: what was set there is
+        # not set here, and there is nothing to undo.
+        with contextlib.suppress(ValueError):
+            _current.reset(token)
 
 
 @contextlib.contextmanager
@@ -101,6 +114,7 @@ def conversation(
     *,
     user: str | None = None,
     tags: Mapping[str, object] | None = None,
+    session: object = None,
 ) -> Generator[None]:
     """Record the calls made in this block as part of a conversation.
 
@@ -108,8 +122,10 @@ def conversation(
         id: the conversation's id in the application; None keeps the outer one.
         user: the user's id; None keeps the outer one.
         tags: labels, joined with the outer ones.
+        session: the SDK's own session object, or its id: it is recorded, and is the conversation where neither ``id``
+            nor the provider gives one.
     """
-    said = nested(None if id is None else str(id), None if user is None else str(user), tags)
+    said = nested(None if id is None else str(id), None if user is None else str(user), tags, session=session)
     with active(said):
         yield
 

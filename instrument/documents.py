@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import frontmatter, health
 from .frontmatter import DocumentError, Table
 from .inheritance import Fronts, content_rules, home, inherited, secret_patterns
+from .sdk_tables import Attributes, session_places
 from .surfaces import Surface, compile_surface
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _FACTS: Final = (
     "api_stateful",
     "sdk_session_support",
     "capabilities",
-    "sdk",
     "headers",
     "cost_truth",
 )
@@ -43,6 +43,7 @@ class ProviderDocument:
         otel_name: the value of ``gen_ai.provider.name``.
         price_provider: the provider's id in the price book.
         hosts: host names; ``*`` in one is any text, ``*`` alone any host no other document has.
+        session_ids: where the session objects of its SDKs have their ids.
         front: the whole front matter, for reports.
         prose: the Markdown below it.
     """
@@ -53,6 +54,7 @@ class ProviderDocument:
     price_provider: str
     hosts: tuple[str, ...]
     surfaces: tuple[Surface, ...]
+    session_ids: tuple[Attributes, ...]
     front: Mapping[str, Any]
     prose: str
 
@@ -209,6 +211,17 @@ def _read(folder: str) -> tuple[tuple[ProviderDocument, ...], tuple[DocumentErro
     return documents, tuple(refused)
 
 
+def session_paths() -> tuple[Attributes, ...]:
+    """Return where the session objects of SDKs have their ids, by all documents in turn."""
+    return _session_paths(os.environ.get(FOLDER_VARIABLE, ""))
+
+
+@cache
+def _session_paths(folder: str) -> tuple[Attributes, ...]:
+    documents, _ = _read(folder)
+    return tuple(dict.fromkeys(path for document in documents for path in document.session_ids))
+
+
 def _texts(folder: Traversable) -> dict[str, str]:
     return {
         item.name: item.read_text(encoding="utf-8")
@@ -283,6 +296,7 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
         price_provider=table.text("price_provider", identity),
         hosts=table.texts("hosts", None),
         surfaces=surfaces,
+        session_ids=session_places(table.table("sdk")),
         front=front,
         prose=prose,
     )

@@ -46,6 +46,7 @@ class CallFacts:
     previous_response_id: str | None
     request_id: str | None
     conversation_id: str | None
+    session_id: str | None
     user_id: str | None
     finish_reasons: tuple[str, ...]
     service_tier: str | None
@@ -103,6 +104,9 @@ class Reading:
                 if settled := [value for value in find(document, path) if value is not None]:
                     yield from settled
                     return
+        elif source == "response.sole":
+            every = {value for item in self.documents for value in find(item, path) if _is_text(value)}
+            yield from every if len(every) == 1 else ()
         elif source == "request.body":
             yield from (value for value in find(self.request, path) if value is not None)
         elif source == "response.header":
@@ -167,6 +171,7 @@ def facts_of(reading: Reading, match: Match, usage: Usage, key: DigestKey | None
         previous_response_id=reading.first_text("previous_response_id"),
         request_id=reading.first_text("request_id"),
         conversation_id=reading.first_text("conversation"),
+        session_id=reading.first_text("session"),
         user_id=reading.first_text("user"),
         finish_reasons=tuple(reading.texts("finish_reasons")),
         service_tier=reading.last_text("service_tier"),

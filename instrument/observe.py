@@ -12,6 +12,7 @@ from . import context, health
 from .results import Results
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 Said = str | Callable[..., object] | None
 """A value, the name of an argument, or a callable that is given the call's arguments."""
 
@@ -22,7 +23,7 @@ Resolve = Callable[[tuple[Any, ...], dict[str, Any]], context.Conversation]
 def observe(function: F, /) -> F: ...
 @overload
 def observe(
-    *, conversation: Said = None, user: Said = None, tags: Mapping[str, object] | None = None
+    *, conversation: Said = None, user: Said = None, tags: Mapping[str, object] | None = None, session: object = None
 ) -> Callable[[F], F]: ...
 def observe(
     function: F | None = None,
@@ -31,6 +32,7 @@ def observe(
     conversation: Said = None,
     user: Said = None,
     tags: Mapping[str, object] | None = None,
+    session: object = None,
 ) -> F | Callable[[F], F]:
     """Record the calls made inside a function, coroutine, generator, async generator or method.
 
@@ -45,17 +47,20 @@ def observe(
             or a callable given the same arguments as the function. A text that is no argument's name is a value.
         user: id of the user, in the same way.
         tags: labels kept with every call.
+        session: the SDK's own session, in the same way: its object, or its id. It is the conversation where neither
+            the application nor the provider gives one.
     """
+    said = {"conversation": conversation, "user": user, "session": session}
     if function is not None:
-        return _wrap(function, conversation, user, tags)
-    return lambda wrapped: _wrap(wrapped, conversation, user, tags)
+        return _wrap(function, said, tags)
+    return lambda wrapped: _wrap(wrapped, said, tags)
 
 
-def _wrap(function: F, conversation: Said, user: Said, tags: Mapping[str, object] | None) -> F:
+def _wrap(function: F, said: Mapping[str, object], tags: Mapping[str, object] | None) -> F:
     if isinstance(function, staticmethod | classmethod):
         method = cast("Any", function)
-        return cast("F", type(method)(_wrap(method.__func__, conversation, user, tags)))
-    resolve = _Resolver(function, conversation, user, tags)
+        return cast("F", type(method)(_wrap(method.__func__, said, tags)))
+    resolve = _Resolver(function, said, tags)
     if inspect.isasyncgenfunction(function):
         wrapper: Any = _async_generator(function, resolve)
     elif inspect.isgeneratorfunction(function):
@@ -71,10 +76,10 @@ class _Resolver:
     """Works out the conversation of one call from its arguments; never raises."""
 
     def __init__(
-        self, function: Callable[..., Any], conversation: Said, user: Said, tags: Mapping[str, object] | None
+        self, function: Callable[..., Any], said: Mapping[str, object], tags: Mapping[str, object] | None
     ) -> None:
         self._signature = _signature(function)
-        self._conversation, self._user = conversation, user
+        self._sayings = said
         self._tags = {str(key): str(value) for key, value in (tags or {}).items()}
         home = getattr(function, "__module__", None) or type(function).__module__
         self._name = f"{home}.{getattr(function, '__qualname__', type(function).__qualname__)}"
@@ -82,15 +87,23 @@ class _Resolver:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> context.Conversation:
         _ensure_instrumented()
         return context.nested(
-            self._said(self._conversation, args, kwargs), self._said(self._user, args, kwargs), self._tags, self._name
+            self._said("conversation", str, args, kwargs),
+            self._said("user", str, args, kwargs),
+            self._tags,
+            self._name,
+            session=self._said("session", _as_it_is, args, kwargs),
         )
 
-    def _said(self, said: Said, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    def _said(self, name: str, kind: Callable[[object], R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R | None:
+        said: Any = self._sayings[name]
         if said is None:
             return None
         try:
-            value = said(*args, **kwargs) if callable(said) else self._argument(said, args, kwargs)
-            return None if value is None else str(value)
+            if isinstance(said, str):
+                said = self._argument(said, args, kwargs)
+            elif callable(said):
+                said = said(*args, **kwargs)
+            return None if said is None else kind(said)
         except Exception as error:  # noqa: BLE001  the application's callable must not break its own function
             health.failed("observe.resolve", error)
             return None
@@ -105,6 +118,10 @@ class _Resolver:
         for step in steps:
             value = cast("Mapping[str, Any]", value).get(step) if isinstance(value, Mapping) else getattr(value, step)
         return value
+
+
+def _as_it_is(value: object) -> object:
+    return value
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from . import attributes as keys
 from . import health
 from .capture import Capture
 from .documents import load_documents
+from .leaving import before_leaving
 from .recording import IDS, Described, Frame, describe_capture, describe_returned, ended_span, status_of
 from .returned import ResponseReader, Returned
 from .seams import install, remove
@@ -209,6 +211,7 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
         )
         install(runtime, http_spans=http_spans)
         atexit.register(runtime.close)
+        before_leaving(partial(runtime.flush, _EXIT_TIMEOUT_S))
         _runtime = runtime
         return runtime
 
@@ -222,6 +225,7 @@ def uninstrument() -> None:
         if runtime is not None:
             remove()
             atexit.unregister(runtime.close)
+            before_leaving(None)
             runtime.close()
 
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from .surfaces import Location, Surface
 
 _MARKS_NEEDED: Final = 2
+_MANY: Final = frozenset({"[]", "*"})
+"""Answers stand in a list, or the models' shares by their names: one mark leads through such a step."""
 _NEEDED: Final = ("response_id", "response_model")
-_RESPONSE: Final = ("response.body", "response.last")
+_RESPONSE: Final = ("response.body", "response.last", "response.sole")
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])[A-Z]")
 
 
@@ -74,7 +76,7 @@ class _Shape:
         """Return how much of the surface's response is found in the documents; 0 if it is none."""
         documents = list(unwrapped(documents, self.surface.stream))
         marks = [path for path in self._marks if _has(documents, path)]
-        if len(marks) < _MARKS_NEEDED or not any("[]" in path for path in marks):  # the answers stand in a list
+        if len(marks) < _MARKS_NEEDED or all(_MANY.isdisjoint(path) for path in marks):
             return 0
         fields = {name for name in _NEEDED for path in _in_response(self.surface.fields, name) if _has(documents, path)}
         usage = read_usage(documents, self.surface.usage)

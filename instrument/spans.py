@@ -95,13 +95,14 @@ def _thread_attributes(thread: Thread) -> dict[str, AttributeValue | None]:
 def conversation_attributes(facts: CallFacts, said: Conversation | None) -> dict[str, AttributeValue]:
     """Return who the call belongs to: what the application said, else what the provider knows."""
     said = said or Conversation()
-    conversation = said.id or facts.conversation_id or said.session
+    session = said.session or facts.session_id
+    conversation = said.id or facts.conversation_id or session
     source = "app" if said.id else "provider" if facts.conversation_id else "sdk_session"
     found: dict[str, AttributeValue | None] = {
         keys.CONVERSATION_ID: conversation,
         keys.CONVERSATION_SOURCE: None if conversation is None else source,
         keys.PROVIDER_CONVERSATION_ID: facts.conversation_id,
-        keys.SESSION_ID: said.session,
+        keys.SESSION_ID: session,
         keys.STRATEGY: said.strategy,
         keys.STRATEGY_REASON: said.strategy_reason,
         keys.USER_ID: said.user or facts.user_id,

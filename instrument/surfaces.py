@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from . import paths
+from .continuing import ContinuingRules, continuing_rules
 from .frontmatter import Table
 from .message_rules import MessageRules, message_rules, read_paths
 from .paths import Expression, Path
@@ -22,6 +23,7 @@ SOURCES: Final = (
     "request.body",
     "response.body",
     "response.last",  # of a stream's events only the last that has a value there: what it settled on
+    "response.sole",  # only where the whole response has one value there
     "request.header",
     "response.header",
     "url",
@@ -34,6 +36,7 @@ FIELDS: Final = (
     "previous_response_id",
     "request_id",
     "conversation",
+    "session",
     "user",
     "finish_reasons",
     "service_tier",
@@ -113,6 +116,7 @@ class Surface:
     usage: UsageRules
     stream: StreamRules
     messages: MessageRules
+    continuing: ContinuingRules
     rules: ContentRules
     facts: Mapping[str, Any]
 
@@ -141,6 +145,7 @@ def compile_surface(provider: str, home: str, table: Table, rules: ContentRules)
         usage=_usage(table.table("usage")),
         stream=_stream(table.table("stream")),
         messages=message_rules(table.table("messages")),
+        continuing=continuing_rules(table.table("continuing")),
         rules=rules,
         facts={name: table.values[name] for name in _FACTS if name in table.values},
     )

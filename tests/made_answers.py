@@ -89,7 +89,7 @@ class Made:
         """
         if location.source == "request.body":
             self.request = placed(self.request, location.path, value)
-        elif location.source in ("response.body", "response.last"):
+        elif location.source in ("response.body", "response.last", "response.sole"):
             self.answer = placed(self.answer, location.path, value)
         elif location.source == "url.query":
             self.query[location.path[0]] = value
@@ -165,7 +165,9 @@ def _figures(found: Made) -> None:
     if usage.billed_cost:
         object_ = placed(object_, usage.billed_cost, 5)
         found.billed_cost = 5 * usage.billed_cost_unit_usd
-    found.figures = placed(None, usage.at[0], object_) if usage.at[0] else object_
+    at = usage.at[0]
+    root = {} if at and "=" in at[0] else None  # a document chosen by what it is, not an element of one
+    found.figures = placed(root, at, object_) if at else object_
 
 
 def streams(surface: Surface) -> bool:

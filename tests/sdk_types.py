@@ -101,7 +101,7 @@ def _grow(node: Node, kind: Any, above: tuple[Any, ...]) -> None:
     elif isinstance(origin, type) and issubclass(origin, Iterable):
         name, inner = ("*", arguments[-1:]) if issubclass(origin, Mapping) else ("[]", arguments[:1])
         _grow(node.part(name), *(inner or (Any,)), above)
-    elif kind in (dict, list) or not isinstance(kind, type) or kind is object:
+    elif kind in (dict, list, Any, object) or not isinstance(kind, type):
         node.is_open = True
     elif (fields := _fields(kind)) is None:
         node.kinds.add(next((plain for plain in (bool, int, float, str) if issubclass(kind, plain)), kind))

@@ -45,9 +45,14 @@ def test_readme_examples_run(tmp_path: Path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Hello! How can I help you today?\n")
     with turnledger.open(tmp_path / "ledger") as opened:
-        [row] = opened.conversations().rows(named=True)
-    assert (row["conversation_id"], row["user_id"], row["calls"]) == ("support-4711", "u1", 1)
-    assert row["cost_usd"] > 0
+        rows = {row["conversation_id"]: row for row in opened.conversations().rows(named=True)}
+        strategies = opened.sql("select managed_strategy from spans where conversation_id = 'sums-1'").rows()
+    assert {name: (row["user_id"], row["calls"]) for name, row in rows.items()} == {
+        "support-4711": ("u1", 1),
+        "sums-1": (None, 2),
+    }
+    assert all(row["cost_usd"] > 0 for row in rows.values())
+    assert strategies == [("server_state",)] * 2
 
 
 def shape(text: str) -> list[list[str]]:

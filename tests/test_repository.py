@@ -143,7 +143,8 @@ HOST_WORDS = {
         "models",
         "open",
     ),
-    *("agent", "managed", "openapi", "platform", "private", "region", "runtime", "serverless", "services", "stream", "work"),
+    *("agent", "managed", "openapi", "platform", "private", "region", "runtime", "serverless", "services"),
+    *("stream", "work"),
 }
 """Parts of host names that name nobody."""
 ORDINARY = {"compatible", "cortex", "face", "gateway", "inference", "proxy", "router", "together", "writer"}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from turnledger.instrument.surfaces import Surface
 
 _ANYWHERE = "**"
+_IN_BODY = ("response.body", "response.last", "response.sole")
 TYPED = [
     f"{document.id}/{surface.name}"
     for document in REGISTRY.documents.values()
@@ -58,7 +59,7 @@ def placed_usage(surface: Surface, path: Steps) -> Iterator[Steps]:
 def read_paths(surface: Surface) -> list[Steps]:
     """Return every path of the response that a surface reads, its own or inherited."""
     locations = [*surface.identifiers.values(), *surface.fields.values()]
-    found = [item.path for group in locations for item in group if item.source in ("response.body", "response.last")]
+    found = [item.path for group in locations for item in group if item.source in _IN_BODY]
     return [*found, *usage_paths(surface)]
 
 
@@ -99,7 +100,7 @@ def missing(surface: Surface, table: Any, root: Node) -> list[str]:
     lost = [
         text
         for text, item in found
-        if item.source in ("response.body", "response.last")
+        if item.source in _IN_BODY
         and not _is_error(item.path)
         and not places(root, surface, item.path)
         and not any(starts(item.path, path) for path in explained(surface))
