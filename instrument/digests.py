@@ -192,9 +192,7 @@ def _sent_back(answer: Canonical) -> Iterable[Canonical]:
         yield Canonical(MODEL, calls=answer.calls)
 
 
-def _add_pieces(
-    choices: dict[int, Canonical], position: int, choice: Any, rules: MessageRules, read: set[int]
-) -> None:
+def _add_pieces(choices: dict[int, Canonical], position: int, choice: Any, rules: MessageRules, read: set[int]) -> None:
     is_listed = isinstance(choice, dict) and rules.choices[0] != ()
     index = cast("dict[str, Any]", choice).get("index") if is_listed else None
     number = index if isinstance(index, int) else position

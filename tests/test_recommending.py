@@ -51,7 +51,7 @@ def option(advice: Recommendation, strategy: str) -> Any:
         ("openai_compatible/chat.completions", None, LONG, "full_history", None, None),
     ],
 )
-def test_what_is_recommended(  # noqa: PLR0913, PLR0917  a case is that many figures
+def test_what_is_recommended(  # noqa: PLR0913  a case is that many figures
     place: str, model: str | None, history: HistoryShape, strategy: str, cache: str | None, ttl: str | None
 ):
     provider, _, surface = place.partition("/")
@@ -64,8 +64,8 @@ def test_what_is_recommended(  # noqa: PLR0913, PLR0917  a case is that many fig
 def test_the_reasoning_cites_the_document():
     advice = recommend_for(REGISTRY, "anthropic", "messages", "claude-opus-5", LONG)
     said = (
-        "Prompts are cached (explicit and automatic). A prefix of fewer than 512 tokens is not cached. What is read from "
-        "the cache costs 0.1 of the input price, what is written 1.25. It is kept for 5m, anew from every read. Over 20"
+        "Prompts are cached (explicit and automatic). A prefix of fewer than 512 tokens is not cached. What is read "
+        "from the cache costs 0.1 of the input price, what is written 1.25. It is kept for 5m, anew from every read. Over 20"
     )
     assert advice.reasoning.startswith(said)
     # by hand: 19 reads at 0.1 and two halves of a write at 1.25, over 21

@@ -83,7 +83,7 @@ def fresh() -> None:
         ({}, None),
         (_Slots(), None),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_the_id_of_a_session(session: object, expected: str | None):
     assert session_id(session) == expected
