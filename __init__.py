@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "ChatHistory": ("instrument.managing.sessions", "ChatHistory"),
     "ConversationManager": ("instrument.managing.manager", "ConversationManager"),
-    "HistoryShape": ("instrument.recommending", "HistoryShape"),
     "History": ("instrument.managing.history", "History"),
+    "HistoryShape": ("instrument.recommending", "HistoryShape"),
     "Ledger": ("analysis.ledger", "Ledger"),
     "MemoryHistory": ("instrument.managing.history", "MemoryHistory"),
     "ParquetSpanExporter": ("exporters.parquet", "ParquetSpanExporter"),
@@ -53,8 +53,8 @@ _HOMES = {
     "instrument": ("instrument", None),  # the package itself, which can be called
     "observe": ("instrument.observe", "observe"),
     "open": ("analysis.ledger", "open_ledger"),
-    "recommend": ("analysis.recommending", "recommend"),
     "propagate": ("instrument.context", "propagate"),
+    "recommend": ("analysis.recommending", "recommend"),
     "uninstrument": ("instrument.runtime", "uninstrument"),
 }
 

@@ -65,7 +65,8 @@ def test_the_reasoning_cites_the_document():
     advice = recommend_for(REGISTRY, "anthropic", "messages", "claude-opus-5", LONG)
     said = (
         "Prompts are cached (explicit and automatic). A prefix of fewer than 512 tokens is not cached. What is read "
-        "from the cache costs 0.1 of the input price, what is written 1.25. It is kept for 5m, anew from every read. Over 20"
+        "from the cache costs 0.1 of the input price, what is written 1.25. It is kept for 5m, anew from every "
+        "read. Over 20 turns"
     )
     assert advice.reasoning.startswith(said)
     # by hand: 19 reads at 0.1 and two halves of a write at 1.25, over 21
