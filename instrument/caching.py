@@ -6,13 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final, cast
-
-if TYPE_CHECKING:
-    from .history_shape import Growth, HistoryShape
+from typing import Any, Final, cast
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TTL: Final = re.compile(r"(\d+)([smhd])")
+_HALF: Final = Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,111 +19,86 @@ class CacheTerms:
 
     Attributes:
         use: ``explicit``, ``implicit``, or None where the cache gives nothing.
-        is_implicit: whether it works without being asked for.
+        is_implicit: whether that happens without being asked for.
         read, write: prices of tokens read from the cache and written to it, of the input price; None is unknown.
-        least: the fewest tokens that are cached.
-        ttl: the lifetime that is kept to, or to be asked for.
+        ttl: the lifetime to ask for.
         sentences: what the document says, and what follows from it.
     """
 
-    use: str | None = None
-    is_implicit: bool = False
-    read: Decimal | None = None
-    write: Decimal | None = None
-    least: int | None = None
-    ttl: str | None = None
-    sentences: tuple[str, ...] = ()
+    use: str | None
+    is_implicit: bool
+    read: Decimal | None
+    write: Decimal | None
+    ttl: str | None
+    sentences: tuple[str, ...]
 
-    def relative_cost(self, growth: Growth) -> Decimal | None:
-        """Return what a conversation's input costs at best, of what it costs without a cache; None is unknown."""
+    def relative_cost(self, turns: int) -> Decimal | None:
+        """Return what a conversation's input costs beside the same without a cache; turns are taken to be equally long.
+
+        Turn ``k`` reads ``k - 1`` turns and writes one.
+        """
         if self.use is None:
             return Decimal(1)
         if self.read is None or self.write is None:
             return None
-        return growth.cached(self.read, self.write, self.least)
+        return (self.read * (turns - 1) + 2 * self.write) / (turns + 1)
 
 
 def cache_terms(
-    caching: Mapping[str, Any], model: str | None, history: HistoryShape, *, can_choose: bool
+    caching: Mapping[str, Any], model: str | None, input_tokens: int | None, longest_gap_s: float | None
 ) -> CacheTerms:
     """Return what a surface's cache gives a conversation.
 
     Args:
         caching: the document's table, empty where it says nothing.
         model: the model asked, where rules differ by model.
-        history: what is known of the conversation.
-        can_choose: whether a request can ask for a lifetime.
+        input_tokens: tokens of the longest request; None is unknown.
+        longest_gap_s: the longest time between two calls, in seconds; None is unknown.
     """
     kind = str(caching.get("kind", ""))
     if not kind:
-        return CacheTerms()
+        return CacheTerms(None, False, None, None, None, ())
     is_implicit = "explicit" not in kind.partition(" ")[0] and "implicit" in kind
-    least = cast("int | None", _by_model(caching, "minimum_tokens", model))
-    ttl, outlasted = _lifetime(caching, model, history.gap_s, can_choose=can_choose)
-    write = _write_price(caching, model, ttl, is_implicit=is_implicit)
+    least = _by_model(caching, "minimum_tokens", model)
+    read = _price(_by_model(caching, "read_multiplier", model))
     said = [f"Prompts are cached ({kind})."]
     if least is not None:
         said.append(f"A prefix of fewer than {least} tokens is not cached.")
-    if least is not None and history.input_tokens is not None and history.input_tokens < least:
-        said.append(f"The longest request has {history.input_tokens}: the cache gives nothing here.")
-        return CacheTerms(None, is_implicit, None, write, least, None, tuple(said))
-    if outlasted:
-        said += _too_late(caching, ttl, history, write)
-        return CacheTerms(None, is_implicit, None, write, least, None, tuple(said))
-    read = _price(_by_model(caching, "read_multiplier", model))
-    said += [*_prices(read, write), *_kept(caching, ttl, history)]
-    said += [str(caching["notes"])] if "notes" in caching else []
-    return CacheTerms("implicit" if is_implicit else "explicit", is_implicit, read, write, least, ttl, tuple(said))
+    if least is not None and input_tokens is not None and input_tokens < int(least):
+        said.append(f"The longest request has {input_tokens}: the cache gives nothing here.")
+        return CacheTerms(None, is_implicit, read, None, None, tuple(said))
+    ttl, lasts_s = _lifetime(caching, longest_gap_s)
+    if lasts_s is not None and longest_gap_s is not None and longest_gap_s > lasts_s:
+        said.append(
+            f"It is kept for {ttl}, and calls here are up to {_spoken(longest_gap_s)} apart: it is gone by then."
+        )
+        return CacheTerms(None, is_implicit, read, None, None, tuple(said))
+    write = Decimal(1) if is_implicit and "write_multiplier" not in caching else _write_price(caching, model, ttl)
+    if read is not None:
+        said.append(f"What is read from the cache costs {read} of the input price" + _written(write) + ".")
+    if ttl is not None:
+        said.append(f"It is kept for {ttl}" + (", anew from every read." if caching.get("refreshed_by_read") else "."))
+    return CacheTerms("implicit" if is_implicit else "explicit", is_implicit, read, write, ttl, tuple(said))
 
 
-def _prices(read: Decimal | None, write: Decimal | None) -> list[str]:
-    written = f", what is written {write}" if write is not None and write != 1 else ""
-    if read is None:
-        return ["The document has no price for what is read from it, so no saving is claimed."]
-    return [f"What is read from the cache costs {read} of the input price{written}."]
+def _written(write: Decimal | None) -> str:
+    return f", what is written {write}" if write is not None and write != 1 else ""
 
 
-def _kept(caching: Mapping[str, Any], ttl: str | None, history: HistoryShape) -> list[str]:
-    if ttl is None:
-        return []
-    said = [f"It is kept for {ttl}" + (", anew from every read." if caching.get("refreshed_by_read") else ".")]
-    if history.longest_gap_s is not None and history.longest_gap_s > _seconds(ttl):
-        said.append(f"After the longest gap ({_spoken(history.longest_gap_s)}) it is gone, and written again.")
-    return said
-
-
-def _too_late(caching: Mapping[str, Any], ttl: str | None, history: HistoryShape, write: Decimal | None) -> list[str]:
-    """Say why a cache gives nothing to a conversation whose requests are too far apart, and what it would cost."""
-    apart = f"{'up to ' if history.median_gap_s is None else ''}{_spoken(history.gap_s or 0)} apart"
-    said = [f"It is kept for {ttl}, and requests here are {apart}: it is gone by then."]
-    if write is not None and write > 1:
-        said.append(f"What is written and not read costs {write} of the input price: caching would cost more.")
-    longer = [name for name in _ttls(caching) if _seconds(name) >= (history.gap_s or 0)]
-    if longer:
-        said.append(f"Of a longer lifetime ({', '.join(longer)}) the document has no price.")
-    return said
-
-
-def _lifetime(
-    caching: Mapping[str, Any], model: str | None, gap_s: float | None, *, can_choose: bool
-) -> tuple[str | None, bool]:
-    """Return the lifetime to count on, and whether the gap outlasts it.
-
-    It is the usual one, or the shortest that outlasts the gap, if a request can ask for it and its price is known.
-    """
-    usual = _by_model(caching, "default_ttl", model)
-    if not isinstance(usual, str) or not _TTL.fullmatch(usual):
-        return None, False
-    if gap_s is None or gap_s <= _seconds(usual):
-        return usual, False
-    priced = cast("Mapping[str, str]", caching.get("write_multiplier_by_ttl") or {}) if can_choose else {}
-    longer = sorted((name for name in _ttls(caching) if name in priced), key=_seconds)
-    fitting = next((name for name in longer if _seconds(name) >= gap_s), None)
-    return (fitting, False) if fitting else (longer[-1] if longer else usual, True)
-
-
-def _ttls(caching: Mapping[str, Any]) -> list[str]:
-    return [name for name in cast("list[str]", caching.get("ttls") or []) if _TTL.fullmatch(name)]
+def _lifetime(caching: Mapping[str, Any], longest_gap_s: float | None) -> tuple[str | None, int | None]:
+    """Return the shortest lifetime that outlasts the longest gap, else the longest; None where none is known."""
+    default = caching.get("default_ttl")
+    names = [name for name in cast("list[str]", caching.get("ttls") or []) if _TTL.fullmatch(name)]
+    if isinstance(default, str) and _TTL.fullmatch(default) and default not in names:
+        names.append(default)
+    known = sorted((_seconds(name), name) for name in names)
+    if not known:
+        return None, None
+    if longest_gap_s is None:
+        usual = default if isinstance(default, str) and default in names else known[0][1]
+        return usual, _seconds(usual)
+    seconds, name = next((item for item in known if item[0] >= longest_gap_s), known[-1])
+    return name, seconds
 
 
 def _seconds(ttl: str) -> int:
@@ -133,13 +106,9 @@ def _seconds(ttl: str) -> int:
     return int(found[1]) * _UNITS[found[2]] if found else 0
 
 
-def _write_price(
-    caching: Mapping[str, Any], model: str | None, ttl: str | None, *, is_implicit: bool
-) -> Decimal | None:
+def _write_price(caching: Mapping[str, Any], model: str | None, ttl: str | None) -> Decimal | None:
     by_ttl = cast("Mapping[str, str]", caching.get("write_multiplier_by_ttl") or {})
-    price = _price(by_ttl.get(ttl or "") or _by_model(caching, "write_multiplier", model))
-    # Where nobody asks for a cache and no price of writes is named, there is none.
-    return Decimal(1) if price is None and is_implicit else price
+    return _price(by_ttl.get(ttl or "") or _by_model(caching, "write_multiplier", model))
 
 
 def _by_model(caching: Mapping[str, Any], name: str, model: str | None) -> Any:
