@@ -29,7 +29,7 @@ from stub_server import Reply, StubServer, events, json_reply, sse_reply
 from turnledger.instrument import health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Coroutine, Iterator
 
     from conftest import Recorder
 
@@ -82,6 +82,19 @@ def answer_of(model: str, block: dict[str, Any], tokens: tuple[int, int]) -> Rep
     )
 
 
+def ended(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run to the end; pipes that the SDK leaves open are closed while their loop still runs."""
+
+    async def whole() -> Any:
+        try:
+            return await work
+        finally:
+            gc.collect()
+            await asyncio.sleep(0)
+
+    return asyncio.run(whole())
+
+
 async def messages_of(prompt: str, options: ClaudeAgentOptions) -> AsyncIterator[Any]:
     async with aclosing(query(prompt=prompt, options=options)) as messages:
         async for message in messages:
@@ -111,9 +124,9 @@ def check_row(row: dict[str, Any], result: ResultMessage) -> None:
 def test_a_query_is_a_row_by_its_returned_result(stub: StubServer, recorder: Recorder, options: ClaudeAgentOptions):
     stub.script(sse_reply(MESSAGE_STREAM))
     observed = turnledger.observe(result_of)
-    first = asyncio.run(observed("Say hello.", options))
+    first = ended(observed("Say hello.", options))
     options.resume = first.session_id
-    second = asyncio.run(turnledger.observe(session="options")(result_of)("Again.", options))
+    second = ended(turnledger.observe(session="options")(result_of)("Again.", options))
     assert first.session_id == second.session_id
     for row, result in zip(recorder.rows(), (first, second), strict=True):
         check_row(row, result)
@@ -130,7 +143,7 @@ def test_a_query_is_a_row_by_its_yielded_messages(stub: StubServer, recorder: Re
     async def run() -> list[Any]:
         return [message async for message in observed("Say hello.", options)]
 
-    messages = asyncio.run(run())
+    messages = ended(run())
     answer = next(message for message in messages if isinstance(message, AssistantMessage))
     row = recorder.row()
     check_row(row, messages[-1])
@@ -151,7 +164,7 @@ def test_a_loop_left_at_the_result_is_complete(stub: StubServer, recorder: Recor
                     return message
         raise AssertionError
 
-    result = asyncio.run(run())
+    result = ended(run())
     check_row(recorder.row(), result)
     gc.collect()
 
@@ -170,7 +183,7 @@ def test_the_turns_of_a_client_are_rows_of_one_session(
         async with ClaudeSDKClient(options) as client:
             return [await ask(client) for _ in range(2)]
 
-    results = asyncio.run(run())
+    results = ended(run())
     rows = recorder.rows()
     # The program's estimate runs on over the turns; the tokens of a row are those of its turn.
     assert results[1].total_cost_usd == pytest.approx(2 * (results[0].total_cost_usd or 0))
@@ -193,7 +206,7 @@ def test_turns_yielded_together_are_added_up(stub: StubServer, recorder: Recorde
     async def run() -> list[Any]:
         return [message async for message in talk()]
 
-    assert asyncio.run(run())
+    assert ended(run())
     row = recorder.row()
     assert (row["input_tokens"], row["output_tokens"], row["cache_read_tokens"]) == (38, 20, 16)
 
@@ -214,7 +227,7 @@ def test_what_subagents_use_leaves_the_query_without_a_price(
     async def run() -> list[Any]:
         return [message async for message in observed("Look.", options)]
 
-    result = asyncio.run(run())[-1]
+    result = ended(run())[-1]
     row = recorder.row()
     assert [json.loads(asked.body)["model"] for asked in stub.requests][::2] == [MODEL, MODEL]
     # The result's usage is that of the agent itself; two models answered, so no single price fits.
@@ -227,9 +240,9 @@ def test_what_subagents_use_leaves_the_query_without_a_price(
 def test_a_query_that_fails_is_raised_as_ever(stub: StubServer, recorder: Recorder, options: ClaudeAgentOptions):
     stub.script(json_reply({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}, 400))
     with pytest.raises(Exception, match="400") as plain:
-        asyncio.run(result_of("Say hello.", options))
+        ended(result_of("Say hello.", options))
     with pytest.raises(Exception, match="400") as observed:
-        asyncio.run(turnledger.observe(result_of)("Say hello.", options))
+        ended(turnledger.observe(result_of)("Say hello.", options))
     assert type(observed.value) is type(plain.value)
     assert recorder.rows() == []
     assert health.snapshot() == {}

@@ -16,7 +16,7 @@ from store_rows import NOON, call_row, write_store
 from stub_server import Reply, StubServer, json_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from conftest import Recorder
@@ -32,12 +32,23 @@ def answer(text: str, number: int = 0, **more: Any) -> Reply:
                        **completion(text, **more)})  # fmt: skip
 
 
+CLIENTS: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while CLIENTS:
+        CLIENTS.pop().close()
+
+
 class Chat:
     """An application that talks to the stub through the real SDK, and keeps what was said."""
 
     def __init__(self, stub: StubServer, *, system: bool = True) -> None:
         self.stub = stub
         self.client = openai.OpenAI(base_url=f"{stub.url}/v1", api_key="test-key", max_retries=0)
+        CLIENTS.append(self.client)
         self.messages: list[Any] = [SYSTEM] if system else []
 
     def say(self, text: str, reply: Reply) -> None:
@@ -228,6 +239,7 @@ def test_a_conversation_changes_its_provider(stub: StubServer, tmp_path: Path):
                                  "content": [{"type": "text", "text": "Fine."}], "stop_reason": "end_turn",
                                  "usage": {"input_tokens": 9, "output_tokens": 3}}))  # fmt: skip
         client = anthropic.Anthropic(base_url=other.url, api_key="test-key", max_retries=0)
+        CLIENTS.append(client)
         said = [{"role": item["role"], "content": item["content"]} for item in chat.messages[1:]]
         client.messages.create(model="claude-opus-5", max_tokens=64, system="Be brief.", messages=said)
     finally:
@@ -353,3 +365,19 @@ def test_a_chain_of_responses_says_more_than_messages_and_an_older_store_still_o
         ("b", "resp_1", "chain", "server_state"),
         ("c", "resp_9", "chain", "server_state"),
     ]
+
+
+def test_a_chain_of_responses_comes_before_a_session_of_the_sdk(tmp_path: Path):
+    said = {"conversation_source": "sdk_session", "conversation_id": "session-2", "session_id": "session-2"}
+    rows = [
+        call_row(
+            call_id="a", span_id="a", response_id="resp_1", conversation_id="conv_1", conversation_source="provider"
+        ),
+        call_row(call_id="b", span_id="b", response_id="resp_2", previous_response_id="resp_1", **said),
+        call_row(call_id="c", span_id="c", response_id="resp_3", **said),
+    ]
+    with turnledger.open(write_store(tmp_path, rows).root) as ledger:
+        found = ledger.sql("select conversation_id, conversation_source from calls order by call_id").rows()
+        conflicts = ledger.sql("select distinct other_source from identity_conflicts").rows()
+    assert found == [("conv_1", "provider"), ("conv_1", "chain"), ("session-2", "sdk_session")]
+    assert conflicts == [("sdk_session",)]

@@ -1,15 +1,20 @@
 -- threads: one row per call: the conversation it is in, what says so, and how sure that is (NULL: unknown).
--- First that applies: the id the call came with (set by the application, the provider's, an SDK session's); that of the
--- call it continues, walked down from the roots, so that every link is passed once and a circle is never entered. A root
--- that others continue by its response id is known by that; one that the store does not have, by the id it was continued
--- with. A call alone is its own conversation; whether it was alone is unknown if it was sent with earlier answers.
--- What was stitched when it was made knows its root at once.
+-- First that applies: the id the call came with (set by the application, the provider's); that of the call it continues by
+-- a response id, before an SDK session's; that of the call its messages continue; walked down from the roots, so that every
+-- link is passed once and a circle is never entered. A root that others continue by its response id is known by that; one
+-- that the store does not have, by the id it was continued with. A call alone is its own conversation; whether it was alone
+-- is unknown if it was sent with earlier answers. What was stitched when it was made knows its root at once.
 with recursive nodes as (
     select
         calls.call_id,
         calls.response_id,
         calls.previous_response_id,
-        if(calls.conversation_source = 'stitched', null, calls.conversation_id) as own_id,
+        if(
+            calls.conversation_source = 'stitched'
+            or (calls.conversation_source = 'sdk_session' and links.continued_by = 'chain'),
+            null,
+            calls.conversation_id
+        ) as own_id,
         calls.conversation_source as own_source,
         if(calls.conversation_source = 'stitched', calls.conversation_id, null) as live_id,
         coalesce(live_root.call_id, links.parent_call_id) as up_call_id,
