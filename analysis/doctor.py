@@ -80,11 +80,11 @@ def examine(ledger: Ledger) -> pl.DataFrame:
 
 
 def _key_problems(ledger: Ledger) -> list[str]:
-    path = ledger.store.meta / KEY_FILE
+    path = ledger.store.storage.path(KEY_FILE)
     stored = ledger.sql("select distinct digest_key from spans where digest_key is not null")
     names: list[str] = stored["digest_key"].to_list()
     try:
-        name = read_key(path).name
+        name = read_key(ledger.store).name
     except FileNotFoundError:
         return (
             [f"{path} is missing: the next call makes a new key, and is not stitched to earlier ones"] if names else []

@@ -1,21 +1,47 @@
-"""Which files of a store can be read: one that cannot is named and left out, and never takes the others with it."""
+"""What of a store can be read: a file that cannot is named and left out, and never takes the others with it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
+
+from ..exporters.schema import SPAN_SCHEMA
+from ..exporters.snapshot import snapshot, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..exporters.storage import Storage
     from ..exporters.store import Store
 
 
-def span_files(store: Store) -> list[str]:
-    """Return the paths of the store's span files in order of time; unfinished ones have another ending."""
-    return [str(path) for path in sorted(store.spans.glob("date=*/*.parquet"))]
+class Stored(NamedTuple):
+    """The spans of a store at one moment: files of Parquet, what is in none of them yet, and what cannot be read."""
+
+    files: list[str]
+    spooled: pa.Table
+    problems: list[str]
+
+
+def stored_spans(store: Store, connection: duckdb.DuckDBPyConnection) -> Stored:
+    """Return what a store holds now, each span once.
+
+    Raises:
+        OSError: if the store cannot be listed.
+    """
+    found = snapshot(store)
+    files, problems = readable(connection, store.storage, [file.name for file in found.listing.files])
+    damaged = [
+        f"{path}: {reading.damaged} damaged bytes of the spool left out"
+        for path, reading in found.spools.items()
+        if reading.damaged
+    ]
+    tables = [SPAN_SCHEMA.empty_table(), *(pa.Table.from_batches([batch]) for batch in found.spooled)]
+    spooled = pa.concat_tables(tables, promote_options="default")  # of another version: by name
+    return Stored(files, spooled, [*found.listing.problems, *problems, *damaged])
 
 
 def parquet_list(files: Sequence[str]) -> str:
@@ -24,24 +50,28 @@ def parquet_list(files: Sequence[str]) -> str:
     return f"read_parquet([{quoted}], union_by_name = true, hive_partitioning = false)"
 
 
-def readable(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the files that can be read, and a line for each that cannot.
+def readable(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, names: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the paths of the files that can be read, and a line for each that cannot.
 
     Files are looked at one by one only when all together fail: a store is read far more often than it is damaged.
     """
-    if not files:
+    paths = [storage.path(name) for name in names]
+    if not paths:
         return [], []
     try:
-        connection.sql(f"select * from {parquet_list(files)} limit 0")
+        connection.sql(f"select * from {parquet_list(paths)} limit 0")
     except duckdb.Error:
-        problems = {file: problem for file in files if (problem := _problem(file))}
-        return [file for file in files if file not in problems], list(problems.values())
-    return list(files), []
+        problems = {name: problem for name in names if (problem := _problem(storage, name))}
+        return [storage.path(name) for name in names if name not in problems], list(problems.values())
+    return paths, []
 
 
-def _problem(file: str) -> str | None:
+def _problem(storage: Storage, name: str) -> str | None:
     try:
-        pq.read_metadata(file)
+        with storage.open(name) as file:
+            pq.read_metadata(file)
     except (OSError, ValueError) as error:
-        return f"{file}: left out, it is not readable Parquet ({' '.join(str(error).split())[:120]})"
+        return unreadable(storage.path(name), error)
     return None

@@ -20,14 +20,14 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ..exporters.keys import digest_key
-from ..exporters.parquet import SpanWriter
+from ..exporters.writing import SpanWriter
 from ..exporters.rows import span_row
 from ..instrument import attributes as keys
 from ..instrument import spans
 from ..instrument.documents import Registry, load_documents
 from ..instrument.facts import CallFacts, extract
 from ..instrument.har_entry import to_exchange
-from .files import parquet_list, readable, span_files
+from .files import parquet_list, stored_spans
 from .har_file import HarError, Progress, read_entries
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _span(facts: CallFacts, source: str, span_id: str, digest: str) -> ReadableS
 def _known_span_ids(store: Store) -> set[str]:
     """Return the span ids of everything imported into the store before."""
     with duckdb.connect() as connection:
-        files, _ = readable(connection, span_files(store))
+        files = stored_spans(store, connection).files
         if not files:
             return set()
         query = f"select span_id from {parquet_list(files)} where source is not null"

@@ -17,13 +17,15 @@ from ..exporters.schema import SPAN_SCHEMA
 from ..exporters.store import Store
 from ..instrument.documents import load_documents
 from . import sql as models
-from .files import parquet_list, readable, span_files
+from .files import parquet_list, stored_spans
 from .prices import ModelUse, price_book, price_matches
 from .providers import providers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    import pyarrow as pa
 
     from ..instrument.documents import Registry
 
@@ -64,19 +66,22 @@ class Ledger:
     """
 
     def __init__(self, store: Store, *, memory_limit: str | None = None, threads: int | None = None) -> None:
-        if not store.root.is_dir():
-            raise StoreError(f"no store at {store.root}: record or import calls first, or name another with --store")
+        if not store.storage.is_there():
+            raise StoreError(
+                f"no store at {store.location}: record or import calls first, or name another with --store"
+            )
         self.store = store
         self.connection = duckdb.connect(config=_config(memory_limit, threads))
         try:
-            self._files, problems = readable(self.connection, span_files(store))
+            stored = stored_spans(store, self.connection)
+            self._files = stored.files
             registry = load_documents()
             providers, stale = providers_of(store, registry)
-            self.problems = (*problems, *map(str, registry.refused), *stale)
-            self._build(registry, providers)
-        except duckdb.Error as error:
+            self.problems = (*stored.problems, *map(str, registry.refused), *stale)
+            self._build(registry, providers, stored.spooled)
+        except (duckdb.Error, OSError) as error:
             self.connection.close()
-            raise StoreError(f"the store at {store.root} cannot be read: {error}") from error
+            raise StoreError(f"the store at {store.location} cannot be read: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -88,10 +93,10 @@ class Ledger:
         """Close the connection."""
         self.connection.close()
 
-    def _build(self, registry: Registry, providers: pl.DataFrame) -> None:
+    def _build(self, registry: Registry, providers: pl.DataFrame, spooled: pa.Table) -> None:
         """Create tables and views, each on those before it."""
         self.connection.execute("set timezone = 'UTC'")
-        self._table("empty_spans", SPAN_SCHEMA.empty_table())
+        self._table("spooled_spans", spooled)
         self.connection.execute(f"create view spans as {self._spans()}")
         self._table("providers", providers)
         self._table("prices", price_book())
@@ -109,11 +114,15 @@ class Ledger:
 
     def _spans(self) -> str:
         """Return the SQL of the spans: every column of today's schema, NULL where older files lack it."""
-        types = {str(row[0]): str(row[1]) for row in self.connection.execute("describe empty_spans").fetchall()}
-        source = parquet_list(self._files) if self._files else "empty_spans"
+        described = self.connection.execute("describe spooled_spans").fetchall()
+        types = {str(row[0]): str(row[1]) for row in described if row[0] in SPAN_SCHEMA.names}
+        spooled = f"select {', '.join(types)} from spooled_spans"
+        if not self._files:
+            return spooled
+        source = parquet_list(self._files)
         stored = set(self.connection.sql(f"select * from {source} limit 0").columns)
         columns = [f"{name if name in stored else 'null'}::{kind} as {name}" for name, kind in types.items()]
-        return f"select {', '.join(columns)} from {source}"
+        return f"select {', '.join(columns)} from {source} union all {spooled}"
 
     def sql(self, query: str, parameters: Sequence[object] | Mapping[str, object] | None = None) -> pl.DataFrame:
         """Return the result of a query over the models.

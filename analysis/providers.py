@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 import polars as pl
 
+from ..exporters.store import META
 from ..instrument.capabilities import capabilities_of
 from ..instrument.documents import load_documents
-from .output import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ..exporters.store import Store
     from ..instrument.documents import ProviderDocument, Registry
 
 _TEXTS: Final = pl.List(pl.String)
+_FILE: Final = f"{META}/providers.parquet"
 PROVIDER_SCHEMA: Final = pl.Schema(
     {
         "provider": pl.String(),
@@ -57,7 +57,7 @@ class Configured:
         is_written: False where all was as before, and the file was left alone.
     """
 
-    path: Path
+    path: str
     providers: int
     changes: pl.DataFrame
     is_written: bool
@@ -153,14 +153,12 @@ def configure(store: Store, registry: Registry | None = None) -> Configured:
         kept = pl.col("provider").is_in(refused) & ~pl.col("provider").is_in(after["provider"].to_list())
         after = pl.concat([after, before.filter(kept)])
     after = after.sort("provider")
-    path = _file(store)
     is_new = before is None or not before.equals(after)
     if is_new:
         buffer = io.BytesIO()
         after.write_parquet(buffer, compression="zstd")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, buffer.getvalue())
-    return Configured(path, after.height, _changes(before, after), is_new)
+        store.storage.publish(_FILE, lambda file: file.write(buffer.getvalue()))
+    return Configured(store.storage.path(_FILE), after.height, _changes(before, after), is_new)
 
 
 def providers_of(store: Store, registry: Registry) -> tuple[pl.DataFrame, list[str]]:
@@ -181,28 +179,26 @@ def providers_of(store: Store, registry: Registry) -> tuple[pl.DataFrame, list[s
     missing = ~pl.col("provider").is_in(stored["provider"].to_list())
     problems: list[str] = []
     if not stored.filter(here).sort("provider").equals(at_hand.sort("provider")):
-        problems = [f"{_file(store)}: not as the provider documents are now: turnledger configure says what changed"]
+        path = store.storage.path(_FILE)
+        problems = [f"{path}: not as the provider documents are now: turnledger configure says what changed"]
     return pl.concat([stored, at_hand.filter(missing)]), problems
-
-
-def _file(store: Store) -> Path:
-    return store.meta / "providers.parquet"
 
 
 def _stored(store: Store) -> pl.DataFrame | None:
     """Return the store's own rows, None where it was never configured. What an older version had not is NULL."""
-    path = _file(store)
-    if not path.exists():
-        return None
     try:
-        frame = pl.read_parquet(path)
+        with store.storage.open(_FILE) as file:
+            frame = pl.read_parquet(file)
         columns = [
             (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
             for name, kind in PROVIDER_SCHEMA.items()
         ]
         return frame.select(columns)
+    except FileNotFoundError:
+        return None
     except (OSError, pl.exceptions.PolarsError) as error:
         said = " ".join(str(error).split())[:120]
+        path = store.storage.path(_FILE)
         raise ProvidersFileError(
             f"{path}: not a readable file of providers ({said}); remove it and run turnledger configure"
         ) from error

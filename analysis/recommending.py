@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from ..exporters.store import Store
 from ..instrument.documents import load_documents
 from ..instrument.recommending import HistoryShape, Recommendation, recommend_for
 from .ledger import Ledger, open_ledger
@@ -82,7 +81,7 @@ def recommend_conversation(ledger: Ledger, conversation_id: str) -> Conversation
     """
     found = ledger.sql(_SHAPE, {"id": conversation_id}).rows(named=True)
     if not found:
-        raise ValueError(f"no conversation {conversation_id!r} with messages in {ledger.store.root}")
+        raise ValueError(f"no conversation {conversation_id!r} with messages in {ledger.store.location}")
     row: dict[str, Any] = found[0]
     shape = HistoryShape(row["turns"], row["input_tokens"], row["longest_gap_s"])
     advice = recommend_for(load_documents(), row["provider"], row["surface"], row["model"], shape)
@@ -157,9 +156,7 @@ def _recommend(
     if (conversation is None) == (provider is None):
         raise typer.BadParameter("name a recorded conversation, or --provider")
     try:
-        advice = recommend(
-            conversation, provider=provider, surface=surface, model=model, store=Store.at(store).root if store else None
-        )
+        advice = recommend(conversation, provider=provider, surface=surface, model=model, store=store)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     chosen = format_of(form, output)

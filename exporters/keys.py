@@ -7,19 +7,17 @@ stitched before stays.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
 from ..instrument.digests import DigestKey
+from .store import META
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .store import Store
 
-KEY_FILE: Final = "digest.key"
+KEY_FILE: Final = f"{META}/digest.key"
 _TEXT: Final = re.compile(rb"([0-9a-f]{64})\s*")
 
 
@@ -34,36 +32,28 @@ def digest_key(store: Store) -> DigestKey:
         KeyFileError: if the file holds something else.
         OSError: if it can neither be read nor made.
     """
-    path = store.meta / KEY_FILE
     with contextlib.suppress(FileNotFoundError):
-        return read_key(path)
-    store.meta.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{KEY_FILE}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_hex(32).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was first: its key is the store's
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return read_key(path)
+        return read_key(store)
+    text = secrets.token_hex(32).encode() + b"\n"
+    with contextlib.suppress(FileExistsError):  # another process was first: its key is the store's
+        store.storage.publish(KEY_FILE, lambda file: file.write(text), anew=True)
+    return read_key(store)
 
 
-def read_key(path: Path) -> DigestKey:
-    """Return the key in a file.
+def read_key(store: Store) -> DigestKey:
+    """Return the key of a store's digests.
 
     Raises:
-        KeyFileError: if it holds something else.
+        KeyFileError: if the file holds something else.
+        FileNotFoundError: if there is none.
         OSError: if it cannot be read.
     """
-    with path.open("rb") as file:
+    with store.storage.open(KEY_FILE) as file:
         found = _TEXT.fullmatch(file.read(1024))
     if found is None:
         raise KeyFileError(
-            f"{path} is not a key of message digests (64 hexadecimal digits): put it back from a backup, or delete it "
-            "to begin with a new key; calls recorded from then on are not stitched to earlier ones by their messages"
+            f"{store.storage.path(KEY_FILE)} is not a key of message digests (64 hexadecimal digits): put it back from "
+            "a backup, or delete it to begin with a new key; calls recorded from then on are not stitched to earlier "
+            "ones by their messages"
         )
     return DigestKey.of(bytes.fromhex(found[1].decode()))

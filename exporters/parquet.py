@@ -1,149 +1,93 @@
-"""Rows to day-partitioned Parquet: one batch in, one file a day out, each complete before it has its name.
+"""The exporter: ended spans into a store's spool, and from there into Parquet. It works in any OpenTelemetry pipeline.
 
-``ParquetSpanExporter`` is a standard OpenTelemetry exporter: it works in any pipeline, behind any batch processor.
+export → records in memory (``holding``) → this process's spool (``spool``) → Parquet (``rolling``)
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import secrets
 import threading
 import time
-from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 from weakref import WeakSet
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from ..instrument import health
+from .batches import span_batches
+from .holding import Holding, Records
 from .keys import digest_key
-from .rows import Row, span_row
-from .schema import SPAN_SCHEMA
-from .store import UNKNOWN_DATE, Store
+from .reporting import HealthReport
+from .rolling import recover
+from .spool import ASKED, ROLL_BYTES, SpoolFile, batch_record
+from .storage import make_private
+from .store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
+    import pyarrow as pa
     from opentelemetry.sdk.trace import ReadableSpan
 
     from ..instrument.digests import DigestKey
 
-_log = logging.getLogger("turnledger")
-_alive: WeakSet[SpanWriter] = WeakSet()
-ROWS_PER_FILE: Final = 50_000
-_MISFITS: Final[tuple[type[Exception], ...]] = (pa.ArrowException, TypeError, ValueError, OverflowError)
-"""What Arrow raises for a value that is not of its column's type."""
+Durability = Literal["batch", "span", "disk"]
+HELD_BYTES: Final = 64 << 20
+ROLL_AFTER_S: Final = 300.0
+BLOCK_S: Final = 0.05
+"""How long whoever brings spans waits at most, where each is to be on disk before it goes on."""
 
-
-class SpanWriter:
-    """Collects rows and writes them as Parquet files of a store. Safe to use from many threads.
-
-    Args:
-        store: where to write.
-        rows_per_file: a day's rows are written when they are this many, the rest on ``flush`` or ``close``.
-    """
-
-    def __init__(self, store: Store, rows_per_file: int = ROWS_PER_FILE) -> None:
-        self._store, self._rows_per_file = store, rows_per_file
-        self._days: defaultdict[str, list[Row]] = defaultdict(list)
-        self._lock = threading.Lock()
-        _alive.add(self)
-
-    def after_fork(self) -> None:
-        """Start anew in a forked child: the rows not yet written are the parent's, which still has them."""
-        self._days.clear()
-        self._lock = threading.Lock()
-
-    def add(self, row: Row) -> None:
-        """Take one row, with the columns of the schema.
-
-        Raises:
-            OSError: if its day's file was due and cannot be written; the rows are kept for the next try.
-        """
-        day = f"{row['started_at']:%Y-%m-%d}" if row["started_at"] else UNKNOWN_DATE
-        with self._lock:
-            rows = self._days[day]
-            rows.append(row)
-            # Not at every row beyond: while the store cannot be written, each try would cost as much as the last.
-            if len(rows) % self._rows_per_file == 0:
-                self._write(day)
-
-    def flush(self) -> None:
-        """Write every row taken so far.
-
-        Raises:
-            OSError: if a file cannot be written; its rows are kept for the next try.
-        """
-        with self._lock:
-            for day in list(self._days):
-                self._write(day)
-
-    close = flush
-
-    def _write(self, day: str) -> None:
-        write_rows(self._store.day(day), self._days[day])
-        del self._days[day]
-
-
-def write_rows(folder: Path, rows: Iterable[Row]) -> Path:
-    """Write rows as one Parquet file, visible under its name only when it is complete and on disk.
-
-    Returns:
-        The file's path; names sort by the time of writing.
-
-    Raises:
-        OSError: if it cannot be written; nothing is left behind then.
-    """
-    table = _table(list(rows))
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.parquet"
-    temporary = folder / f".{name}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", use_dictionary=True)
-            file.flush()
-            os.fsync(file.fileno())
-        return temporary.rename(folder / name)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _table(rows: list[Row]) -> pa.Table:
-    try:
-        return pa.Table.from_pylist(rows, schema=SPAN_SCHEMA)
-    except _MISFITS:
-        # One row that does not fit must not take the others with it: find it, keep its frame, say so.
-        return pa.Table.from_pylist([_fitting(row) for row in rows], schema=SPAN_SCHEMA)
-
-
-def _fitting(row: Row) -> Row:
-    kept: Row = {}
-    for name, kind in zip(SPAN_SCHEMA.names, SPAN_SCHEMA.types, strict=True):
-        value = row.get(name)
-        try:
-            pa.array([value], type=kind)
-            kept[name] = value
-        except _MISFITS as error:
-            _log.warning("turnledger: column %s of span %s dropped: %s", name, row.get("span_id"), error)
-            kept[name] = None
-    return kept
+_LOOK_S: Final = 1.0
+_MAX_RECORD: Final = 256 << 20
+_END_S: Final = 5.0
+_alive: WeakSet[ParquetSpanExporter] = WeakSet()
 
 
 class ParquetSpanExporter(SpanExporter):
-    """Writes every batch of spans into a store, one file a day and batch.
+    """Appends spans to a spool as they come, and makes Parquet of it in the background.
 
     Args:
-        store: folder of the ledger; default ``TURNLEDGER_STORE``, else ``./turnledger-data``.
+        store: the ledger: a folder or an address; default ``TURNLEDGER_STORE``, else ``./turnledger-data``.
+        durability: ``"batch"`` returns at once, a thread writes; ``"span"`` waits until the system has the spans,
+            ``"disk"`` until the disk has them; 50 ms at most.
+        held_bytes: memory for spans that cannot be written for now; what is over is spilled to the machine's temporary
+            folder and taken from there later, last of all dropped and counted.
     """
 
-    def __init__(self, store: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | None = None,
+        *,
+        durability: Durability = "batch",
+        held_bytes: int = HELD_BYTES,
+    ) -> None:
+        if durability not in get_args(Durability):
+            raise ValueError(f"no durability {durability!r}: it is one of {', '.join(get_args(Durability))}")
         self.store = Store.at(store)
-        self._writer = SpanWriter(self.store)
+        self.durability: Durability = durability
+        self._report = HealthReport()
+        self._holding = Holding(self._append, self._spill, held_bytes, self._look, _LOOK_S)
+        self._reset()
+        _alive.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._spool: SpoolFile | None = None
+        self._opened_at = 0.0
+        self._spill_lock = threading.Lock()
+        self._spilled: SpoolFile | None = None
+        self._roll_lock = threading.Lock()
+        self._rolling: threading.Thread | None = None
+        self._roll_again = False
+
+    def after_fork(self) -> None:
+        """Start anew in a forked child: what is held, and the spool, are the parent's."""
+        for file in (self._spool, self._spilled):
+            if file is not None:
+                file.close()  # else the parent's lock would outlive it here
+        self._holding.reset()
+        self._report.reset()
+        self._reset()
 
     def digest_key(self) -> DigestKey:
         """Return the key of the store's message digests, made on first use.
@@ -155,29 +99,137 @@ class ParquetSpanExporter(SpanExporter):
         return digest_key(self.store)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write a batch; rows that could not be written are kept and tried again with the next batch."""
-        for span in spans:
-            with contextlib.suppress(OSError):  # the row is kept, and the flush below says the same
-                self._writer.add(span_row(span))
-        try:
-            self._writer.flush()
-        except OSError as error:
-            _log.error("turnledger: cannot write to the store at %s: %s", self.store.root, error)
+        """Take spans; they are written as soon as the store takes them, whatever is returned here."""
+        for batch in span_batches(spans):
+            for records in _records(batch):
+                self._holding.put(records)
+        if self.durability != "batch" and not self._holding.wait(BLOCK_S):
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002  the base class has it
-        """Write what an earlier failure left; returns whether nothing is left."""
-        return self.export(()) is SpanExportResult.SUCCESS
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until everything exported is in the spool; returns whether it is."""
+        return self._holding.wait(timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        """Write what is left."""
-        self.force_flush()
+        """Write what is left, and make Parquet of it, as far as that is done in time."""
+        deadline = time.monotonic() + _END_S
+        self._holding.end(_END_S)
+        if self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            try:
+                used = self._spool is not None or self._spilled is not None
+                self._set_aside()
+            finally:
+                self._lock.release()
+            if used:
+                rolling = self._roll()
+                if rolling is not None:
+                    rolling.join(max(0.0, deadline - time.monotonic()))
+
+    # --- on the store's thread
+
+    def _append(self, records: Records) -> None:
+        with self._lock:
+            spool = self._spool or self._open()
+            try:
+                spool.append(*records)
+            except FileNotFoundError as error:  # the store was removed; what comes from now on is kept
+                health.failed("store.removed", error)
+                self._close()
+                self._open().append(*records)
+
+    def _open(self) -> SpoolFile:
+        self._spool = SpoolFile(self.store.spool, below=self.store.spool.parent, sync=self.durability == "disk")
+        self._opened_at = time.monotonic()
+        self._roll()  # what earlier processes have left
+        return self._spool
+
+    def _look(self) -> bool:
+        """Set the spool aside when it is due; returns whether there is one to look after."""
+        try:
+            with self._lock:
+                spool = self._spool
+                if spool is None:
+                    return False
+                if spool.size >= ROLL_BYTES or time.monotonic() - self._opened_at >= ROLL_AFTER_S or _asked(spool):
+                    self._set_aside()
+                    self._roll()
+        except OSError as error:
+            health.failed("store.look", error)
+        return True
+
+    def _set_aside(self) -> None:
+        """Close the files; whoever recovers next makes Parquet of them."""
+        if self._spool is not None and (report := self._report.batch()) is not None:
+            try:
+                self._spool.append(batch_record(report), 1)
+            except OSError as error:
+                health.failed("store.report", error)
+        self._close()
+        with self._spill_lock:
+            spilled, self._spilled = self._spilled, None
+        if spilled is not None:
+            spilled.close()
+
+    def _close(self) -> None:
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.close()
+
+    def _roll(self) -> threading.Thread | None:
+        """Make Parquet in the background of what nobody writes to; returns the thread that does."""
+        with self._roll_lock:
+            self._roll_again = True
+            if self._rolling is None:
+                thread = threading.Thread(target=self._recover, name="turnledger-roll", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is shutting down; whoever comes next does it
+                    return None
+                self._rolling = thread
+            return self._rolling
+
+    def _recover(self) -> None:
+        while True:
+            with self._roll_lock:
+                if not self._roll_again:
+                    self._rolling = None
+                    return
+                self._roll_again = False
+            try:
+                recover(self.store)
+            except Exception as error:  # noqa: BLE001  it stays in the spool, where readers find it
+                health.failed("store.roll", error)
+
+    # --- on the thread of whoever brings too much
+
+    def _spill(self, records: Records) -> None:
+        with self._spill_lock:
+            if self._spilled is None:
+                make_private(self.store.spill.parent)
+                self._spilled = SpoolFile(self.store.spill, below=self.store.spill.parent)
+            self._spilled.append(*records)
+            if self._spilled.size >= ROLL_BYTES:
+                self._spilled.close()
+                self._spilled = None
+
+
+def _records(batch: pa.RecordBatch) -> list[Records]:
+    """Return a batch as records, none too large to be read in one piece."""
+    if batch.nbytes > _MAX_RECORD and batch.num_rows > 1:
+        half = batch.num_rows // 2
+        return [*_records(batch.slice(0, half)), *_records(batch.slice(half))]
+    return [Records(batch_record(batch), batch.num_rows)]
+
+
+def _asked(spool: SpoolFile) -> bool:
+    """Tell whether somebody has asked for the spool to become Parquet."""
+    return spool.path.with_suffix(ASKED).exists()
 
 
 def _after_fork() -> None:
-    for writer in list(_alive):
-        writer.after_fork()
+    for exporter in list(_alive):
+        exporter.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

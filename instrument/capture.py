@@ -166,6 +166,15 @@ class Capture:
         self.ended_ns = self.now_ns()
         self.runtime.worker.submit(self)
 
+    @property
+    def weight(self) -> int:
+        """Bytes that this keeps alive until it is handled."""
+        return len(self.sent.body or b"") + (self.size if self.body is None else len(self.body))
+
+    def leave_out_bodies(self) -> None:
+        """Let go of the bodies, too large to be waited for: identifiers of headers, times and status stay."""
+        self.sent, self.body, self.chunks, self.cut = self.sent._replace(body=None), b"", [], True
+
     def exchange(self) -> Exchange:
         """Return what crossed the wire. Runs on the worker: decoding a compressed stream takes time."""
         body = self.body if self.body is not None else b"".join(self.chunks)

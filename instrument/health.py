@@ -9,8 +9,9 @@ from collections import Counter
 
 _log = logging.getLogger("turnledger")
 _log.addHandler(logging.NullHandler())
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finalizer may count in the middle of counting
 _counts: Counter[str] = Counter()
+_highs: dict[str, float] = {}
 _logged: set[str] = set()
 
 
@@ -18,6 +19,13 @@ def count(kind: str, amount: int = 1) -> None:
     """Count something that was lost, cut or odd, such as ``"capture.body_cut"``."""
     with _lock:
         _counts[kind] += amount
+
+
+def high(kind: str, value: float) -> None:
+    """Keep the highest value of something, such as ``"worker.queued"``."""
+    if value > _highs.get(kind, 0):
+        with _lock:
+            _highs[kind] = max(value, _highs.get(kind, 0))
 
 
 def failed(kind: str, error: BaseException) -> None:
@@ -45,16 +53,23 @@ def snapshot() -> dict[str, int]:
         return dict(_counts)
 
 
+def highs() -> dict[str, float]:
+    """Return the highest values since the process began, by kind."""
+    with _lock:
+        return dict(_highs)
+
+
 def reset() -> None:
     """Forget all counts and what was logged (for tests and after a fork)."""
     with _lock:
         _counts.clear()
+        _highs.clear()
         _logged.clear()
 
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603  another thread of the parent may have held it when it forked
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     reset()
 
 

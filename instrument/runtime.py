@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from .leaving import before_leaving
 from .recording import IDS, Described, Frame, describe_capture, describe_returned, ended_span, status_of
 from .returned import ResponseReader, Returned
 from .seams import install, remove
+from .terminating import TERMINATION_S, before_termination
 from .threads import Threads
 from .worker import Worker
 
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 
-FLUSH_INTERVAL_S: Final = 5.0
+FLUSH_INTERVAL_S: Final = 0.1
+"""With the worker's pause, and what it takes to write, an ended call is in the spool after 200 ms."""
+
 _EXIT_TIMEOUT_S: Final = 10.0
 _CONTENT_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _EXPORTER_GROUP: Final = "opentelemetry_traces_exporter"
@@ -81,7 +85,8 @@ class Runtime:
         # Only where other spans nest under ours, or another pipeline owns them, must a span live while its call does:
         # on the application's thread nothing is cheaper than no span.
         self._live_spans = http_spans or tracer_provider is not None
-        self.worker = Worker(self._handle, self._export, FLUSH_INTERVAL_S)
+        prompt = getattr(exporter, "durability", "batch") != "batch"
+        self.worker = Worker(self._handle, self._export, 0.0 if prompt else FLUSH_INTERVAL_S)
         self.provider = tracer_provider or self._own_provider()
         self.tracer = self.provider.get_tracer(keys.SCOPE)
         self._resource: Resource = getattr(self.provider, "resource", None) or Resource.create()
@@ -158,13 +163,18 @@ class Runtime:
     def _export(self, batch: Sequence[ReadableSpan]) -> None:
         if self.exporter is None:
             return
+        health.high("worker.lag_ms", (time.time_ns() - min(span.end_time or 0 for span in batch)) // 1_000_000)
         result = self.exporter.export(batch)
         if result.name != "SUCCESS":
             health.count("export.failed_spans", len(batch))
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything captured so far is written; returns whether that was done in time."""
-        return self.worker.flush(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        done = self.worker.flush(timeout_s)
+        if self.exporter is None:
+            return done
+        return self.exporter.force_flush(max(0, int((deadline - time.monotonic()) * 1000))) and done
 
     def close(self) -> None:
         """Write what is left and stop the worker."""
@@ -181,6 +191,8 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
     hosts: Mapping[str, str] | None = None,
     http_spans: bool = False,
     capture_content: bool | None = None,
+    durability: str = "batch",
+    flush_on_sigterm: bool = True,
 ) -> Runtime:
     """Record every provider call of this process from now on. Calling it again changes nothing.
 
@@ -193,9 +205,13 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
         http_spans: also switch on OpenTelemetry's httpx and httpx2 instrumentation, its spans nested under ours.
         capture_content: record prompts and answers; default is the environment variable
             ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``, else no.
+        durability: ``"batch"``: an ended call is in the store's spool within 200 ms; ``"span"``: when the call returns;
+            ``"disk"``: and the disk has it. The last two make each call wait for that, 50 ms at most.
+        flush_on_sigterm: where the application does not handle SIGTERM, write what is left before it ends the process
+            (within a second); for this the process gets a handler, if this is called on its main thread.
 
     Raises:
-        ValueError: if ``hosts`` names a provider that has no document.
+        ValueError: if ``hosts`` names a provider that has no document, or there is no such ``durability``.
     """
     global _runtime, _decided  # noqa: PLW0603  capture is a state of the process
     with _lock:
@@ -205,13 +221,15 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
         if capture_content is None:
             capture_content = os.environ.get(_CONTENT_VARIABLE, "").strip().lower() in ("1", "true", "yes")
         if tracer_provider is None and exporter is None:
-            exporter = _store_exporter(store)
+            exporter = _store_exporter(store, durability)
         runtime = Runtime(
             exporter, tracer_provider, hosts=hosts, http_spans=http_spans, capture_content=capture_content
         )
         install(runtime, http_spans=http_spans)
         atexit.register(runtime.close)
         before_leaving(partial(runtime.flush, _EXIT_TIMEOUT_S))
+        if flush_on_sigterm:
+            before_termination(partial(runtime.flush, TERMINATION_S))
         _runtime = runtime
         return runtime
 
@@ -226,6 +244,7 @@ def uninstrument() -> None:
             remove()
             atexit.unregister(runtime.close)
             before_leaving(None)
+            before_termination(None)
             runtime.close()
 
 
@@ -250,11 +269,11 @@ def active_runtime() -> Runtime | None:
     return _runtime
 
 
-def _store_exporter(store: str | os.PathLike[str] | None) -> SpanExporter:
+def _store_exporter(store: str | os.PathLike[str] | None, durability: str) -> SpanExporter:
     """Return the store's exporter through its entry point: capture does not depend on how spans are stored."""
     found = next(iter(entry_points(group=_EXPORTER_GROUP, name="turnledger")), None)
     if found is None:
         raise RuntimeError(
             "turnledger is not installed as a package: its exporter's entry point is missing; run pip install"
         )
-    return found.load()(store)
+    return found.load()(store, durability=durability)

@@ -1,7 +1,7 @@
 """The one background thread: captures become facts, facts become spans, ended spans are exported in batches.
 
-Its queue is bounded. When it is full, the work is done inline by whoever brings it: slower for that caller, but
-nothing is ever dropped. After a fork the child starts with an empty queue and a thread of its own; what the parent had
+Its queue is bounded, in items and in bytes. When it is full, the work is done inline by whoever brings it: slower for
+that caller, but nothing is dropped. A body too large for that is left out, after ``BLOCK_S`` at most. After a fork the child starts with an empty queue and a thread of its own; what the parent had
 queued stays the parent's.
 """
 
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_QUEUED: Final = 10_000
+MAX_QUEUED_BYTES: Final = 128 << 20
+MAX_INLINE_BYTES: Final = 256 << 10
+"""A larger body takes too long to read on a thread of the application."""
+
+MAX_COLLECTED: Final = 100_000
+"""Spans kept while an exporter hangs; the oldest beyond are dropped and counted."""
+
+BLOCK_S: Final = 0.05
+"""How long a call of the application waits for us at most."""
+
 BATCH_SIZE: Final = 512
 PAUSE_S: Final = 0.05
 """How long an idle worker lets an item lie. Its answer has just come: the application is at work on it, and two threads
@@ -37,7 +47,8 @@ class Worker:
     Args:
         handle: turns one item into spans (through ``collect``); its failures are counted, not raised.
         export: takes a batch of what was collected.
-        interval_s: how long a collected item waits at most.
+        interval_s: how long a collected item waits at most; 0 hands on each item at once, and has whoever brings it
+            wait for that (``BLOCK_S`` at most).
     """
 
     def __init__(
@@ -49,6 +60,8 @@ class Worker:
 
     def _reset(self) -> None:
         self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._queued_bytes = 0
+        self._room = threading.Condition()
         self._collected: list[Any] = []
         self._lock = threading.Lock()
         self._export_lock = threading.Lock()
@@ -62,19 +75,52 @@ class Worker:
 
     def submit(self, item: Any) -> None:
         """Queue an item, or handle it here and now where that cannot be; never raises."""
-        running = self._thread is not None or self._start()
-        if running and not self._stopped and self._queue.qsize() < MAX_QUEUED:
-            self._queue.put(item)
+        running = (self._thread is not None or self._start()) and not self._stopped
+        weight: int = getattr(item, "weight", 0)
+        if running and (self._has_room(weight) or (weight > MAX_INLINE_BYTES and self._room_within(BLOCK_S, weight))):
+            self._put(item, weight)
             return
         health.count("worker.inline")
+        if running and weight > MAX_INLINE_BYTES:
+            health.count("worker.bodies_left_out")
+            item.leave_out_bodies()
         self._safely(item)
-        if not running or self._stopped:
+        if not running:
             self._flush()  # nobody else will
+
+    def _put(self, item: Any, weight: int) -> None:
+        if weight:
+            with self._room:
+                self._queued_bytes += weight
+        self._queue.put(item)
+        health.high("worker.queued", self._queue.qsize())
+        if not self._interval_s:
+            self.flush(BLOCK_S)
+
+    def _has_room(self, weight: int) -> bool:
+        free = self._queued_bytes + weight <= MAX_QUEUED_BYTES or not self._queued_bytes
+        return free and self._queue.qsize() < MAX_QUEUED
+
+    def _room_within(self, timeout_s: float, weight: int) -> bool:
+        with self._room:
+            return self._room.wait_for(lambda: self._has_room(weight), timeout_s)
+
+    def _taken_out(self, item: Any) -> None:
+        weight: int = getattr(item, "weight", 0)
+        if weight:
+            with self._room:
+                self._queued_bytes -= weight
+                self._room.notify_all()
 
     def collect(self, made: Any) -> None:
         """Keep something for the next batch."""
         with self._lock:
             self._collected.append(made)
+            over = len(self._collected) > MAX_COLLECTED
+            if over:
+                del self._collected[0]
+        if over:
+            health.count("worker.lost_spans")
 
     def _start(self) -> bool:
         with self._lock:
@@ -99,7 +145,7 @@ class Worker:
             item = self._queue.get(timeout=max(0.0, due - time.monotonic())) if self._collected else self._queue.get()
         except Empty:
             return None
-        if not isinstance(item, threading.Event) and item is not _STOP:
+        if self._interval_s and not isinstance(item, threading.Event) and item is not _STOP:
             self._hurry.wait(PAUSE_S)
         return item
 
@@ -116,6 +162,7 @@ class Worker:
             elif item is not None:
                 if not self._collected:
                     due = time.monotonic() + self._interval_s
+                self._taken_out(item)
                 self._safely(item)
             if self._collected and (len(self._collected) >= BATCH_SIZE or time.monotonic() >= due):
                 self._flush()
@@ -173,6 +220,7 @@ class Worker:
             if isinstance(item, threading.Event):
                 item.set()
             elif item is not _STOP:
+                self._taken_out(item)
                 self._safely(item)
         self._flush()
 

@@ -16,7 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import turnledger
 from stub_server import StubServer
+from turnledger.exporters.reporting import REPORT
 from turnledger.exporters.rows import span_row
+from turnledger.exporters.snapshot import snapshot
+from turnledger.exporters.store import Store
 from turnledger.instrument import health
 
 if TYPE_CHECKING:
@@ -93,10 +96,14 @@ def capture(stub: StubServer) -> Iterator[Recorder]:
 
 @pytest.fixture
 def stored() -> Callable[[Path], list[dict[str, Any]]]:
-    """Return the rows of a store by start time, read from its files."""
+    """Return the rows of a store by start time, read from its files of Parquet and its spools."""
 
     def read(root: Path) -> list[dict[str, Any]]:
-        rows = [row for path in root.glob("spans/date=*/*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
+        store = Store.at(root)
+        found = snapshot(store)
+        tables = [pq.ParquetFile(store.storage.path(file.name)).read() for file in found.listing.files]
+        rows = [row for part in (*tables, *found.spooled) for row in part.to_pylist()]
+        rows = [row for row in rows if row["name"] != REPORT]
         return sorted(rows, key=lambda row: (row["started_at"] is None, row["started_at"]))
 
     return read

@@ -68,7 +68,7 @@ class Folder:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the store in order of their sources."""
-        files = sorted(self.store.spans.glob("date=*/*.parquet"))
+        files = sorted(self.store.root.glob("spans/date=*/*.parquet"))
         rows = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
         return sorted(rows, key=lambda row: row["source"])
 

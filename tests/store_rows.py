@@ -6,7 +6,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from turnledger.exporters.parquet import SpanWriter
+from turnledger.exporters.writing import SpanWriter
 from turnledger.exporters.schema import SCHEMA_VERSION, SPAN_SCHEMA
 from turnledger.exporters.store import Store
 

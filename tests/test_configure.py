@@ -24,7 +24,7 @@ from turnledger.analysis.providers import (
     provider_table,
     providers_of,
 )
-from turnledger.exporters.store import Store
+from turnledger.exporters.store import META, Store
 from turnledger.instrument.capabilities import capabilities_of
 from turnledger.instrument.documents import Registry, load_documents, parse_documents, read_documents
 
@@ -56,13 +56,13 @@ def changes(done: Any) -> list[tuple[Any, ...]]:
 
 def test_the_first_time_all_are_added(store: Store):
     done = configure(store, registry(text("acme"), text("bcme")))
-    assert (done.providers, done.is_written, done.path) == (2, True, store.root / "meta" / "providers.parquet")
+    assert (done.providers, done.is_written, done.path) == (2, True, str(store.root / "meta" / "providers.parquet"))
     assert changes(done) == [("acme", "added", None), ("bcme", "added", None)]
     frame = pl.read_parquet(done.path)
     assert frame.schema == PROVIDER_SCHEMA
     assert json.loads(frame["capabilities"][0])["surfaces"]["chat"]["path"] == "/chat"
     assert frame["notes"][0] == PROSE.strip()
-    assert [item.name for item in done.path.parent.iterdir()] == ["providers.parquet"]
+    assert [item.name for item in Path(done.path).parent.iterdir()] == ["providers.parquet"]
 
 
 def test_doing_it_again_leaves_the_file_alone(store: Store):
@@ -70,7 +70,7 @@ def test_doing_it_again_leaves_the_file_alone(store: Store):
     os.utime(first.path, ns=(10**18, 10**18))
     done = configure(store, registry(text("acme")))
     assert (done.is_written, changes(done), done.providers) == (False, [], 1)
-    assert done.path.stat().st_mtime_ns == 10**18
+    assert Path(done.path).stat().st_mtime_ns == 10**18
 
 
 def test_what_changed_is_told_by_key(store: Store):
@@ -97,7 +97,7 @@ def test_a_provider_whose_document_cannot_be_read_now_stays(store: Store):
 
 
 def test_a_file_that_cannot_be_replaced_stays_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch):
-    before = configure(store, registry(text("acme"))).path.read_bytes()
+    before = Path(configure(store, registry(text("acme"))).path).read_bytes()
 
     def broken(*_: object) -> None:
         raise OSError("disk full")
@@ -105,11 +105,11 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(store: Store, monkeypatc
     monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(OSError, match="disk full"):
         configure(store, registry(text("bcme")))
-    assert [item.read_bytes() for item in store.meta.iterdir()] == [before]
+    assert [item.read_bytes() for item in (store.root / META).iterdir()] == [before]
 
 
 def damaged(store: Store, how: str) -> Path:
-    path = configure(store, registry(text("acme"))).path
+    path = Path(configure(store, registry(text("acme"))).path)
     data = path.read_bytes()
     if how == "frame":
         pl.DataFrame({"provider": [[1]]}).write_parquet(path)
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_one_clear_line(how: str, store: Store):
 
 
 def test_what_an_older_version_did_not_have_is_unknown(store: Store):
-    path = configure(store, registry(text("acme"))).path
+    path = Path(configure(store, registry(text("acme"))).path)
     pl.read_parquet(path).drop("unbilled_surfaces", "notes").write_parquet(path)
     rows, problems = providers_of(store, registry(text("acme")))
     assert rows["unbilled_surfaces"].to_list() == [None]
@@ -164,7 +164,7 @@ def test_a_ledger_without_a_copy_has_the_documents_at_hand(tmp_path: Path):
     with turnledger.open(store.root) as ledger:
         assert ledger.problems == ()
         assert ledger.sql("from providers").height == len(load_documents().documents)
-    assert not store.meta.exists()
+    assert not (store.root / META).exists()
 
 
 @pytest.mark.parametrize("how", ["text", "cut"])
@@ -180,7 +180,7 @@ def test_a_ledger_goes_on_beside_a_damaged_copy_and_says_so(how: str, tmp_path: 
 
 def test_a_ledger_says_that_the_copy_is_another_version(tmp_path: Path):
     store = write_store(tmp_path / "store", [call_row()])
-    path = configure(store).path
+    path = Path(configure(store).path)
     pl.read_parquet(path).with_columns(name=pl.lit("Other")).write_parquet(path)
     with turnledger.open(store.root) as ledger:
         assert ledger.problems == (

@@ -31,9 +31,9 @@ def test_it_is_made_on_first_use_and_stays(tmp_path: Path):
     key = digest_key(store)
     assert digest_key(store) == key
     assert digest_key(Store.at(tmp_path / "other")) != key
-    path = store.meta / KEY_FILE
+    path = store.root / KEY_FILE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [item.name for item in store.meta.iterdir()] == [KEY_FILE]
+    assert [item.name for item in path.parent.iterdir()] == ["digest.key"]
 
 
 def _name(folder: str, barrier: Any, names: Any) -> None:
@@ -56,8 +56,8 @@ def test_processes_that_begin_together_have_one_key(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"", b"not a key\n", b"ab" * 31, b"\xff" * 64, b"ab" * 33])
 def test_a_damaged_one_is_said_with_what_to_do(tmp_path: Path, content: bytes):
     store = Store.at(tmp_path)
-    store.meta.mkdir(parents=True)
-    (store.meta / KEY_FILE).write_bytes(content)
+    (store.root / KEY_FILE).parent.mkdir(parents=True)
+    (store.root / KEY_FILE).write_bytes(content)
     with pytest.raises(KeyFileError, match=r"digest\.key is not a key .* from a backup, or delete it"):
         digest_key(store)
 
@@ -69,7 +69,7 @@ def ask(stub: StubServer, messages: list[Any]) -> None:
 
 def test_a_damaged_one_loses_no_call(stub: StubServer, capture: Recorder, tmp_path: Path):
     (tmp_path / "meta").mkdir()
-    (tmp_path / "meta" / KEY_FILE).write_text("damaged")
+    (tmp_path / KEY_FILE).write_text("damaged")
     stub.script(json_reply({"id": "c1", "model": "gpt-4o", **completion("Hello!")}))
     turnledger.instrument(tmp_path, hosts=capture.hosts)
     ask(stub, [user("Hi")])
@@ -90,7 +90,7 @@ def test_a_new_one_begins_anew_and_the_doctor_says_so(stub: StubServer, capture:
         turnledger.uninstrument()
         with turnledger.open(tmp_path) as ledger:
             assert examine(ledger).filter(finding="keys of message digests beyond the first").height == number
-        (tmp_path / "meta" / KEY_FILE).unlink()
+        (tmp_path / KEY_FILE).unlink()
         with turnledger.open(tmp_path) as ledger:
             assert any("is missing" in line for line in examine(ledger)["finding"])
             assert ledger.sql("select count(distinct conversation_id) from calls").item() == number + 1
@@ -101,7 +101,7 @@ def test_import_says_what_is_wrong_and_takes_nothing(tmp_path: Path):
 
     store = Store.at(tmp_path / "store")
     digest_key(store)
-    (store.meta / KEY_FILE).write_text("damaged")
+    (store.root / KEY_FILE).write_text("damaged")
     har = tmp_path / "a.har"
     har.write_bytes(orjson.dumps({"log": {"entries": []}}))
     result = CliRunner().invoke(app, ["import", "har", str(har), "--store", str(store.root)])

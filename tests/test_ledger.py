@@ -15,7 +15,8 @@ import pytest
 import turnledger
 from store_rows import NOON, call_row, write_store
 from turnledger.analysis.ledger import StoreError
-from turnledger.exporters.parquet import write_rows
+from turnledger.exporters.store import day_folder
+from turnledger.exporters.writing import write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +40,9 @@ def test_an_empty_store_has_every_model_with_its_types(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     store = write_store(tmp_path, [call_row()])
-    broken = store.day("2026-11-01") / "0-broken.parquet"
+    broken = store.root / day_folder("2026-11-01") / "0-broken.parquet"
     broken.write_bytes(b"PAR1 half a file")
-    (store.day("2026-11-01") / ".1-half.parquet.tmp").write_bytes(b"being written")
+    (broken.parent / ".1-half.parquet.tmp").write_bytes(b"being written")
     with turnledger.open(tmp_path) as ledger:
         assert ledger.calls().height == 1
         (problem,) = ledger.problems
@@ -50,7 +51,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path) -> None
 
 def test_files_of_an_older_schema_are_read_with_null_for_what_they_lack(tmp_path: Path) -> None:
     store = write_store(tmp_path, [call_row()])
-    path = write_rows(store.day("2026-11-01"), [call_row(user_id="u")])
+    path = store.root / write_rows(store, "2026-11-01", [call_row(user_id="u")])
     old = pq.read_table(path).drop_columns(["user_id", "usage_details"]).append_column("later", pa.array(["x"]))
     pq.write_table(old, path)
     with turnledger.open(tmp_path) as ledger:

@@ -213,7 +213,7 @@ FORK = """
 
     runtime = turnledger.instrument(store=sys.argv[1])
     call("parent-before")
-    locks = [runtime.worker._lock, runtime.worker._export_lock, runtime.exporter._writer._lock, health._lock]
+    locks = [runtime.worker._lock, runtime.worker._export_lock, runtime.exporter._lock, health._lock]
     for lock in locks:
         lock.acquire()  # as a thread of the parent may hold them at this moment
     child = os.fork()

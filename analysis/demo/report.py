@@ -143,7 +143,7 @@ def _say(console: Console, line: str) -> None:
 
 def _print_places(console: Console, ledger: Ledger, run: Run) -> None:
     """Print what to look at next; lines that are copied are not broken."""
-    store = str(ledger.store.root)
+    store = ledger.store.location
     places = {
         "Where it is": [f"{file} ({Path(file).stat().st_size:,} bytes)" for file in run.files],
         "Try next": [

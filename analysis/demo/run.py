@@ -10,8 +10,8 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
+from ...exporters.snapshot import list_files
 from ...instrument.runtime import active_runtime, flush, instrument, uninstrument
-from ..files import span_files
 from ..ledger import open_ledger
 from . import DemoUnavailable, app
 from .report import Run, print_books
@@ -40,16 +40,20 @@ def run_demo(store: Store, console: Console) -> None:
             "the demo needs a process of its own: capture is already on in this one and stays as it is; "
             "run `turnledger demo` in a terminal, or call turnledger.uninstrument() first"
         )
-    name, before, started = secrets.token_hex(3), set(span_files(store)), time.monotonic()
+    name, before, started = secrets.token_hex(3), set(_files(store)), time.monotonic()
     _record(store, name)
-    run = Run(name, time.monotonic() - started, [file for file in span_files(store) if file not in before])
+    run = Run(name, time.monotonic() - started, [file for file in _files(store) if file not in before])
     if not run.files:
         raise DemoUnavailable(
-            f"the demo's calls were not written to {store.root}: see that this folder can be written to and that "
+            f"the demo's calls were not written to {store.location}: see that this folder can be written to and that "
             "OTEL_SDK_DISABLED is not set, or name another with --store"
         )
-    with open_ledger(store.root) as ledger:
+    with open_ledger(store.location) as ledger:
         print_books(ledger, run, console)
+
+
+def _files(store: Store) -> list[str]:
+    return [store.storage.path(file.name) for file in list_files(store.storage).files]
 
 
 def _check_sdks() -> None:
@@ -94,7 +98,7 @@ def _record(store: Store, name: str) -> None:
             provider: stack.enter_context(Stub(item for item in recordings if item.provider == provider))
             for provider in _SDKS
         }
-        instrument(store=store.root, hosts={stub.host: provider for provider, stub in stubs.items()})
+        instrument(store=store.location, hosts={stub.host: provider for provider, stub in stubs.items()})
         stack.callback(uninstrument)
         stack.enter_context(_own_environment())
         openai_client = stack.enter_context(_openai(stubs["openai"].url))

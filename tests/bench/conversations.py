@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from turnledger.exporters.parquet import SpanWriter
+from turnledger.exporters.writing import SpanWriter
 from turnledger.exporters.rows import span_row
 from turnledger.exporters.store import Store
 from turnledger.instrument import attributes as keys
