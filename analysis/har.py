@@ -20,8 +20,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ..exporters.keys import digest_key
-from ..exporters.writing import SpanWriter
 from ..exporters.rows import span_row
+from ..exporters.writing import SpanWriter
 from ..instrument import attributes as keys
 from ..instrument import spans
 from ..instrument.documents import Registry, load_documents

@@ -7,6 +7,7 @@ lists) the whole subtree is replaced by its size; secrets are replaced entirely,
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ MAX_IDENTIFIER: Final = 256
 MAX_DEPTH: Final = 48
 MAX_ITEMS: Final = 64
 """Longer lists keep their first items; what is left out is counted in their place."""
+
+MAX_FIELDS: Final = 512
+"""Objects with more fields keep their first; no provider's has as many, and what is left out is counted."""
 
 _MAX_KNOWN_NAMES: Final = 4096
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_<$][A-Za-z0-9_.:/@+=~#<>$*-]{0,255}")
@@ -127,9 +131,18 @@ def skeleton(node: Any, rules: ContentRules, key: str = "", depth: int = 0) -> A
     if replaced is not None:
         return replaced
     if isinstance(node, dict):
-        fields = cast("dict[str, Any]", node)
-        return {rules.kept_name(name): skeleton(value, rules, name, depth + 1) for name, value in fields.items()}
+        return _fields(cast("dict[str, Any]", node), rules, depth)
     return _list(cast("list[Any]", node), rules, key, depth)
+
+
+def _fields(fields: dict[str, Any], rules: ContentRules, depth: int) -> dict[str, Any]:
+    kept = {
+        rules.kept_name(name): skeleton(value, rules, name, depth + 1)
+        for name, value in itertools.islice(fields.items(), MAX_FIELDS)
+    }
+    if len(fields) > MAX_FIELDS:
+        kept[f"<{len(fields) - MAX_FIELDS} more>"] = None
+    return kept
 
 
 def _replaced(node: Any, rules: ContentRules, lowered: str, depth: int) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from . import attributes as keys
+from . import health
 from .context import Conversation
 from .wire import decode_request
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from .digests import Thread
     from .facts import CallFacts
+
+MAX_METADATA: Final = 2 << 20
 
 
 def as_json(value: Any) -> str:
@@ -31,6 +34,14 @@ def as_json(value: Any) -> str:
         return json.dumps(value, default=str)
     except (ValueError, TypeError, RecursionError):
         return orjson.dumps({"unreadable": type(value).__name__}).decode()
+
+
+def _bounded(text: str) -> str:
+    """Return raw metadata, or how large it was where only a hostile or broken response makes it that large."""
+    if len(text) <= MAX_METADATA:
+        return text
+    health.count("extract.metadata_left_out")
+    return orjson.dumps({"left_out": f"<{len(text)} chars>"}).decode()
 
 
 def span_name(facts: CallFacts) -> str:
@@ -71,7 +82,7 @@ def call_attributes(facts: CallFacts) -> dict[str, AttributeValue]:
         keys.MESSAGE_COUNT: facts.message_count,
         keys.CONTINUES_TURN: facts.continues_turn,
         keys.IDENTIFIERS: as_json(facts.identifiers) if facts.identifiers else None,
-        keys.RAW_METADATA: as_json(facts.raw_metadata),
+        keys.RAW_METADATA: _bounded(as_json(facts.raw_metadata)),
     }
     if facts.thread is not None:
         found |= _thread_attributes(facts.thread)

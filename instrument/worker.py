@@ -1,8 +1,8 @@
 """The one background thread: captures become facts, facts become spans, ended spans are exported in batches.
 
 Its queue is bounded, in items and in bytes. When it is full, the work is done inline by whoever brings it: slower for
-that caller, but nothing is dropped. A body too large for that is left out, after ``BLOCK_S`` at most. After a fork the child starts with an empty queue and a thread of its own; what the parent had
-queued stays the parent's.
+that caller, but nothing is dropped. A body too large for that is left out, after ``BLOCK_S`` at most. After a fork the
+child starts with an empty queue and a thread of its own; what the parent had queued stays the parent's.
 """
 
 from __future__ import annotations

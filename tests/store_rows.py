@@ -6,9 +6,9 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from turnledger.exporters.writing import SpanWriter
 from turnledger.exporters.schema import SCHEMA_VERSION, SPAN_SCHEMA
 from turnledger.exporters.store import Store
+from turnledger.exporters.writing import SpanWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

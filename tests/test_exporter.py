@@ -1,4 +1,4 @@
-"""The exporter: spans are in the spool at once, in Parquet after a while, and values that do not fit cost themselves."""
+"""The exporter: spans are in the spool at once, in Parquet later, and values that do not fit cost themselves."""
 
 from __future__ import annotations
 

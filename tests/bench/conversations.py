@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from turnledger.exporters.writing import SpanWriter
 from turnledger.exporters.rows import span_row
 from turnledger.exporters.store import Store
+from turnledger.exporters.writing import SpanWriter
 from turnledger.instrument import attributes as keys
 from turnledger.instrument.digests import DigestKey
 from turnledger.instrument.documents import load_documents
