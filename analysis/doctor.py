@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import polars as pl
 import typer
 
 from ..exporters.keys import KEY_FILE, KeyFileError, read_key
+from .condition import condition, store_findings
 from .ledger import Ledger, open_ledger
 from .options import FormatOption, OutputOption, StoreOption
-from .output import format_of, write_frame
+from .output import Format, format_of, write_frame
 from .shell import say
 
 doctor_command: Final = typer.Typer()
@@ -71,6 +72,7 @@ def examine(ledger: Ledger) -> pl.DataFrame:
         {"finding": problem, "count": 1, "example": None, "advice": "see the line itself"}
         for problem in (*ledger.problems, *_key_problems(ledger))
     ]
+    rows += store_findings(ledger)
     for check in CHECKS:
         count, example = ledger.sql(check.query).row(0)
         if count:
@@ -97,11 +99,19 @@ def _key_problems(ledger: Ledger) -> list[str]:
 
 
 @doctor_command.command()
-def doctor(store: StoreOption = None, form: FormatOption = None, output: OutputOption = None) -> None:
-    """Say what of the ledger is missing, odd or uncertain, and what to do about it."""
+def doctor(
+    figures: Annotated[bool, typer.Option("--figures", help="Only the figures: files, spools, lags, losses.")] = False,
+    store: StoreOption = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Say what of the ledger is missing, odd or uncertain, what to do about it, and in what condition the store is."""
     with open_ledger(store) as ledger:
-        found = examine(ledger)
-        if found.height or form is not None or output is not None:
-            write_frame(found, format_of(form, output), output)
+        chosen = format_of(form, output)
+        found = condition(ledger) if figures else examine(ledger)
+        if not figures and chosen is Format.TABLE and output is None:
+            write_frame(condition(ledger), chosen, output)
+        if found.height or chosen is not Format.TABLE or output is not None:
+            write_frame(found, chosen, output)
         else:
             say("nothing to report")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 REPORT: Final = "turnledger.health"
 """Name of these spans. Their ``attributes`` are JSON: ``counts`` since the last, ``highs`` since the beginning."""
 
-_ORDINARY: Final = frozenset({"spool.rolled_spans", "extract.not_a_call"})
+ORDINARY: Final = frozenset({"spool.rolled_spans", "extract.not_a_call"})
+"""Counts that say nothing is wrong."""
 
 
 class HealthReport:
@@ -31,6 +32,7 @@ class HealthReport:
     def reset(self) -> None:
         """Begin anew, as in a forked child."""
         self._told: dict[str, int] = {}
+        self._highest: dict[str, float] = {}
         self._since = datetime.now(UTC)
 
     def batch(self) -> pa.RecordBatch | None:
@@ -38,7 +40,7 @@ class HealthReport:
         counts, highs = health.snapshot(), health.highs()
         fresh = {kind: count - self._told.get(kind, 0) for kind, count in counts.items()}
         fresh = {kind: count for kind, count in fresh.items() if count}
-        if not fresh.keys() - _ORDINARY:
+        if not fresh.keys() - ORDINARY and highs == self._highest:
             return None
         now = datetime.now(UTC)
         row = {
@@ -53,5 +55,5 @@ class HealthReport:
             "span_status": "UNSET",
             "attributes": orjson.dumps({"counts": fresh, "highs": highs}).decode(),
         }
-        self._told, self._since = counts, now
+        self._told, self._highest, self._since = counts, highs, now
         return rows_table([row]).to_batches()[0]

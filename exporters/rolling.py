@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ..instrument import health
 from .locks import try_lock
+from .schema import UNLIKE
 from .snapshot import by_day, list_files, name_of
 from .spool import ASKED, read_spool, spool_files
 from .store import day_folder
@@ -42,7 +43,8 @@ class Rolled(NamedTuple):
 
 def write_table(table: pa.Table, file: IO[bytes]) -> None:
     """Write a table as Parquet the way every file of a store is."""
-    pq.write_table(table, file, compression=COMPRESSION, use_dictionary=True)
+    names = [name for name in table.column_names if name not in UNLIKE]
+    pq.write_table(table, file, compression=COMPRESSION, use_dictionary=names)  # pyright: ignore[reportArgumentType]
 
 
 def roll(store: Store, path: Path) -> Rolled:
@@ -58,7 +60,7 @@ def roll(store: Store, path: Path) -> Rolled:
     for day, part in by_day(reading.batches):
         days[day].append(part)
     for day, parts in days.items():
-        if not list_files(store.storage, day_folder(day)).has(day, path.stem):
+        if not list_files(store.storage, day_folder(day)).certain().has(day, path.stem):
             table = pa.Table.from_batches(parts)
             store.storage.publish(name_of(day, path.stem), lambda file, table=table: write_table(table, file))
     path.unlink(missing_ok=True)
@@ -89,6 +91,12 @@ def recover(store: Store) -> Rolled:
     if failure is not None:
         raise failure
     return total
+
+
+def is_left(path: Path) -> bool:
+    """Tell whether no living process has a spool open."""
+    with _owned(path) as is_ours:
+        return is_ours
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ def span_columns(spans: Sequence[ReadableSpan]) -> Columns:
 
     Nearly all are of their column's kind already; ``converted`` makes one so that is not.
     """
-    attributes: list[dict[str, Any]] = [dict(span.attributes or ()) for span in spans]  # what has a column is taken out
+    attributes = [_own(span.attributes) for span in spans]  # what has a column is taken out
     columns = _frame(spans, attributes)
     for column, key in _DIRECT.items():
         columns[column] = [found.pop(key, None) for found in attributes]
@@ -124,6 +124,12 @@ def span_columns(spans: Sequence[ReadableSpan]) -> Columns:
     columns["billed_cost_usd"] = [converted("billed_cost_usd", value) for value in columns["billed_cost_usd"]]
     columns["attributes"] = [_rest(found) for found in attributes]
     return columns
+
+
+def _own(attributes: Any) -> dict[str, Any]:
+    copy = getattr(attributes, "copy", None)  # of a mapping that is no dict, this takes a fifth of the time
+    found: Any = copy() if copy is not None else attributes or {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else dict(found)
 
 
 def converted(column: str, value: Any) -> Any:
@@ -228,9 +234,12 @@ def _as_time(moment: int | datetime) -> datetime:
     return moment if isinstance(moment, datetime) else _EPOCH + timedelta(microseconds=moment)
 
 
-def _rest(attributes: Mapping[str, Any]) -> str | None:
+def _rest(attributes: dict[str, Any]) -> str | None:
     """Return the attributes without a column of their own as JSON, none that can hold a credential."""
-    rest = {key: value for key, value in attributes.items() if _may_be_kept(key)}
+    if not attributes:
+        return None
+    kept = _kept(tuple(attributes))
+    rest = attributes if len(kept) == len(attributes) else {key: attributes[key] for key in kept}
     if not rest:
         return None
     for key in rest.keys() & _URL_KEYS:
@@ -239,9 +248,9 @@ def _rest(attributes: Mapping[str, Any]) -> str | None:
     return as_json(rest)
 
 
-@lru_cache(maxsize=4096)  # the same keys come with every span
-def _may_be_kept(key: str) -> bool:
-    return key not in _ELSEWHERE and not is_secret_name(key.rpartition(".")[2])
+@lru_cache(maxsize=1024)  # the same keys come with every span
+def _kept(names: tuple[str, ...]) -> list[str]:
+    return [key for key in names if key not in _ELSEWHERE and not is_secret_name(key.rpartition(".")[2])]
 
 
 def _clean(url: str) -> str:

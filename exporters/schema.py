@@ -11,6 +11,8 @@ from typing import Final
 import pyarrow as pa
 
 SCHEMA_VERSION: Final = 2
+FILE_VERSION: Final = b"turnledger.schema_version"
+"""Key of a file's metadata that says which version of the columns it has."""
 
 _STRING_LIST: Final = pa.list_(pa.string())
 _MESSAGE_SIZES: Final = pa.list_(
@@ -25,6 +27,25 @@ _MESSAGE_SIZES: Final = pa.list_(
     )
 )
 _COUNT_MAP: Final = pa.map_(pa.string(), pa.int64())
+
+UNLIKE: Final = frozenset(
+    [
+        "span_id",
+        "trace_id",
+        "started_at",
+        "ended_at",
+        "duration_ms",
+        "call_id",
+        "response_id",
+        "request_id",
+        "raw_usage",
+        "raw_metadata",
+        "content",
+        "attributes",
+        "request_digest",
+    ]
+)
+"""Columns that have another value in nearly every row: a dictionary of them costs time and space for nothing."""
 
 SPAN_SCHEMA: Final[pa.Schema] = pa.schema(
     [
@@ -105,5 +126,5 @@ SPAN_SCHEMA: Final[pa.Schema] = pa.schema(
         pa.field("provider_conversation_id", pa.string()),  # also where the application has set another
         pa.field("parent_candidates", pa.int64()),  # how many calls it might have been
     ],
-    metadata={"turnledger.schema_version": str(SCHEMA_VERSION)},
+    metadata={FILE_VERSION: str(SCHEMA_VERSION)},
 )

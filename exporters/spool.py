@@ -45,7 +45,7 @@ def new_stem() -> str:
 
 def record(message: pa.Buffer | bytes) -> bytes:
     """Return a message as a record."""
-    return _HEADER.pack(_MARK, len(message), zlib.crc32(message)) + bytes(message)
+    return b"".join((_HEADER.pack(_MARK, len(message), zlib.crc32(message)), memoryview(message)))
 
 
 def batch_record(batch: pa.RecordBatch) -> bytes:

@@ -35,7 +35,10 @@ def test_quick_run(tmp_path: Path):
         assert figure["ratio"] > 0, name
         assert {"added_us", "added_cpu_us", "background_cpu_us"} <= set(figure), name
         assert name in done.stdout
-    assert set(found["exporting"]) == {"spans_per_s", "bytes_per_span", "spans_per_batch"}
+    assert set(found["exporting"]) == {
+        *("spans", "spans_per_s", "spans_per_s_and_core", "cpu_us_per_span", "cpu_us_per_span_until_spooled"),
+        *("bytes_per_span", "bytes_per_recorded_span", "batch_us", "span_us", "disk_us"),
+    }
     assert set(found["importing"]) == {"entries_per_s", "entries"}
     assert set(found["conversing"]) == {
         *("bytes_per_call_of_5_turns", "bytes_per_call_of_500_turns", "bytes_ratio"),

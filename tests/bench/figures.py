@@ -17,6 +17,7 @@ import conversations
 import pools
 import recorded
 import sdks
+import storing
 import traffic
 import turnledger
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -38,16 +39,16 @@ class Effort:
     calls: int = 300
     streams: int = 40
     sends: int = 200_000
-    spans: int = 10_000
+    spans: int = 40_000
+    single_spans: int = 500
     copies: int = 12
     processes: int = 7
     memory_calls: int = 3_000
     turns: int = 1_000
 
 
-BATCH: Final = 512
 QUICK: Final = Effort(
-    rounds=1, calls=5, streams=2, sends=50, spans=60, copies=1, processes=1, memory_calls=20, turns=500
+    rounds=1, calls=5, streams=2, sends=50, spans=60, single_spans=5, copies=1, processes=1, memory_calls=20, turns=500
 )
 
 
@@ -138,10 +139,7 @@ def pooled(effort: Effort) -> dict[str, dict[str, Any]]:
 
 
 def exporting(effort: Effort) -> dict[str, float]:
-    """Return how fast spans of recorded calls become Parquet, and how large they are there.
-
-    The speed is that of full batches, the size that of one file in which no two calls are alike.
-    """
+    """Return what it takes to store a span, and how large one of a recorded call is in Parquet, no two alike."""
     memory = InMemorySpanExporter()
     turnledger.instrument(exporter=memory)
     for path in recorded.FILES:
@@ -149,21 +147,15 @@ def exporting(effort: Effort) -> dict[str, float]:
             recorded.replay(entry)
     turnledger.uninstrument()
     spans = memory.get_finished_spans()
-    batch = (spans * (BATCH // len(spans) + 1))[: min(BATCH, effort.spans)]
-    with tempfile.TemporaryDirectory() as folder:
-        ParquetSpanExporter(folder).export(spans)
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
-    speeds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         exporter = ParquetSpanExporter(folder)
-        for _ in range(max(effort.spans // BATCH, 1)):
-            begun = time.perf_counter()
-            exporter.export(batch)
-            speeds.append(len(batch) / (time.perf_counter() - begun))
+        exporter.export(spans)
+        exporter.shutdown()
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
     return {
-        "spans_per_s": round(statistics.median(speeds)),
-        "bytes_per_span": round(size / len(spans), 1),
-        "spans_per_batch": len(batch),
+        **storing.storing(effort.spans),
+        **storing.durable(effort.single_spans),
+        "bytes_per_recorded_span": round(size / len(spans), 1),
     }
 
 
