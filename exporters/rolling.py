@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..instrument import health
-from .locks import try_lock
+from .locks import released_in_children, try_lock
 from .schema import UNLIKE
 from .snapshot import by_day, list_files, name_of
 from .spool import ASKED, read_spool, spool_files
@@ -107,10 +107,8 @@ def _owned(path: Path) -> Generator[bool]:
     except FileNotFoundError:  # another was first
         yield False
         return
-    try:
+    with released_in_children(descriptor):
         yield _take(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _take(descriptor: int) -> bool:

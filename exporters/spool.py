@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from ..instrument import health
-from .locks import try_lock
+from .locks import close, keep_from_children, try_lock
 from .schema import SPAN_SCHEMA
 from .storage import create_file, make_folder
 
@@ -69,7 +69,7 @@ class SpoolFile:
         make_folder(folder, below=below)
         self.path = folder / f"{new_stem()}{ENDING}"
         self.rows, self.size, self._sync = 0, 0, sync
-        self._descriptor = create_file(self.path, _APPEND)
+        self._descriptor = keep_from_children(create_file(self.path, _APPEND))
         try:
             _lock(self._descriptor, self.path)
             self._write(record(SPAN_SCHEMA.serialize()))
@@ -113,9 +113,7 @@ class SpoolFile:
 
     def close(self) -> None:
         """Close the file, and with that let go of its lock."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        close(self._descriptor)
 
 
 def _lock(descriptor: int, path: Path) -> None:

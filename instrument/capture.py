@@ -16,7 +16,8 @@ from opentelemetry.trace import set_span_in_context
 
 from . import attempts, context, health
 from .attempts import Key, Place, RawHeaders
-from .exchange import Exchange
+from .exchange import Exchange, clean_url
+from .headers import of_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -164,7 +165,21 @@ class Capture:
     def _hand_over(self) -> None:
         self.finished = True
         self.ended_ns = self.now_ns()
+        self._let_go_of_credentials()
         self.runtime.worker.submit(self)
+
+    def _let_go_of_credentials(self) -> None:
+        """Keep nothing that is secret in what waits for the worker, and nothing of the client's own."""
+        method, url, headers, body = self.sent
+        try:
+            text = str(url)
+            if "?" in text or "@" in text or "#" in text:  # else it is a host and a path only
+                text = clean_url(text)
+            self.sent = Sent(method, text, self.runtime.registry.request_headers.of_request(headers), body)
+            self.response_headers = of_response(self.response_headers)
+        except Exception as error:  # noqa: BLE001  headers and URL are the client's: what they do when read, we cannot know
+            health.failed("capture.clean", error)
+            self.sent, self.response_headers = Sent(method, "", (), body), ()
 
     @property
     def weight(self) -> int:

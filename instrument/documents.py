@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import frontmatter, health
 from .frontmatter import DocumentError, Table
+from .headers import HeaderList, named_places
 from .inheritance import Fronts, content_rules, home, inherited, secret_patterns
 from .sdk_tables import Attributes, session_places
 from .surfaces import Surface, compile_surface
@@ -44,6 +45,7 @@ class ProviderDocument:
         price_provider: the provider's id in the price book.
         hosts: host names; ``*`` in one is any text, ``*`` alone any host no other document has.
         session_ids: where the session objects of its SDKs have their ids.
+        request_headers: headers of its requests that are kept.
         front: the whole front matter, for reports.
         prose: the Markdown below it.
     """
@@ -55,6 +57,7 @@ class ProviderDocument:
     hosts: tuple[str, ...]
     surfaces: tuple[Surface, ...]
     session_ids: tuple[Attributes, ...]
+    request_headers: tuple[str, ...]
     front: Mapping[str, Any]
     prose: str
 
@@ -107,6 +110,9 @@ class Registry:
                 for surface in document.surfaces
             ),
             key=lambda item: not any(location.source.endswith(".header") for location in item[1].requires),
+        )
+        self.request_headers = HeaderList(
+            name for document in self.documents.values() for name in document.request_headers
         )
         self._cache: dict[tuple[str, str, str], Match | None] = {}
         surfaces = [surface for document in self.documents.values() for surface in document.surfaces]
@@ -297,6 +303,7 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
         hosts=table.texts("hosts", None),
         surfaces=surfaces,
         session_ids=session_places(table.table("sdk")),
+        request_headers=(*table.texts("request_headers"), *named_places(front)),
         front=front,
         prose=prose,
     )

@@ -6,13 +6,13 @@ Credentials never enter an Exchange: ``Exchange.build`` drops them from headers 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -68,6 +68,11 @@ class Exchange:
     error_type: str | None = None
     closed_early: bool = False
     body_cut: bool = False
+
+    def with_request_headers(self, keeps: Callable[[str], bool]) -> Exchange:
+        """Return the exchange with those request headers only that are to be kept."""
+        kept = tuple(header for header in self.request_headers if keeps(header[0]))
+        return self if kept == self.request_headers else replace(self, request_headers=kept)
 
     @classmethod
     def build(  # noqa: PLR0913  an exchange has that many parts; all are named

@@ -109,6 +109,7 @@ def extract_all_metadata(response: object, metadata: object = None, provider: st
 
 def _read(exchange: Exchange, provider: str | None) -> tuple[CallFacts, ContentRules]:
     registry = load_documents()
+    exchange = exchange.with_request_headers(registry.request_headers.keeps)
     url = urlsplit(exchange.url)
     host = registry.of_host(url.netloc)
     document = registry.named(provider) if provider is not None else host

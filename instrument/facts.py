@@ -134,6 +134,7 @@ def unwrapped(documents: Iterable[Any], rules: StreamRules) -> Iterator[Any]:
 
 def extract(exchange: Exchange, registry: Registry, key: DigestKey | None = None) -> CallFacts | None:
     """Return the facts of an exchange, or None if no provider document describes it; digests only with a key."""
+    exchange = exchange.with_request_headers(registry.request_headers.keeps)
     url = urlsplit(exchange.url)
     match = registry.match(exchange.method, url.netloc, url.path)
     return None if match is None else extract_matched(exchange, match, key)

@@ -28,13 +28,14 @@ from .threads import Threads
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    ContentKeeper = Callable[[str, str], str | None]
 
-FLUSH_INTERVAL_S: Final = 0.1
+FLUSH_INTERVAL_S: Final = 0.05
 """With the worker's pause, and what it takes to write, an ended call is in the spool after 200 ms."""
 
 _EXIT_TIMEOUT_S: Final = 10.0
@@ -75,13 +76,14 @@ class Runtime:
         *,
         hosts: Mapping[str, str] | None = None,
         http_spans: bool = False,
-        capture_content: bool = False,
+        capture_content: bool | ContentKeeper = False,
     ) -> None:
         self.registry = load_documents(hosts)
         self._responses = ResponseReader(self.registry)
         self._threads = Threads(getattr(exporter, "digest_key", None))
         self.exporter = exporter
-        self.capture_content = capture_content
+        self.capture_content = bool(capture_content)
+        self._keep_content = capture_content if callable(capture_content) else None
         # Only where other spans nest under ours, or another pipeline owns them, must a span live while its call does:
         # on the application's thread nothing is cheaper than no span.
         self._live_spans = http_spans or tracer_provider is not None
@@ -125,6 +127,7 @@ class Runtime:
             if capture.span is None:
                 return
             described = Described(f"HTTP {capture.sent.method}", {})  # others have it for their parent
+        self._hand_content_on(described)
         response_id = described.attributes.get(keys.RESPONSE_ID)
         if isinstance(response_id, str):
             self._responses.is_new(response_id)
@@ -149,7 +152,22 @@ class Runtime:
             return
         span, span_id = self.begin_span(returned.parent, returned.started_ns)
         described = describe_returned(facts, returned.conversation, span_id, content=self.capture_content)
+        self._hand_content_on(described)
         self._emit(described, Frame(span_id, returned.parent, returned.started_ns, returned.ended_ns), span)
+
+    def _hand_content_on(self, described: Described) -> None:
+        """Have the application's own function keep the content, or say what is to be kept here."""
+        content = described.attributes.get(keys.CONTENT)
+        if self._keep_content is None or not isinstance(content, str):
+            return
+        del described.attributes[keys.CONTENT]
+        try:
+            kept = self._keep_content(content, str(described.attributes.get(keys.CALL_ID, "")))
+        except Exception as error:  # noqa: BLE001  it is the application's, and nothing is kept in the clear for it
+            health.failed("content.keep", error)
+            return
+        if kept is not None:
+            described.attributes[keys.CONTENT] = kept
 
     def _emit(self, described: Described, frame: Frame, span: Span | None) -> None:
         if span is None:
@@ -190,28 +208,32 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
     exporter: SpanExporter | None = None,
     hosts: Mapping[str, str] | None = None,
     http_spans: bool = False,
-    capture_content: bool | None = None,
+    capture_content: bool | ContentKeeper | None = None,
     durability: str = "batch",
     flush_on_sigterm: bool = True,
 ) -> Runtime:
     """Record every provider call of this process from now on. Calling it again changes nothing.
 
     Args:
-        store: folder of the ledger; default ``TURNLEDGER_STORE``, else ``./turnledger-data``.
+        store: the ledger: a folder, or an address such as ``s3://bucket/prefix``; default ``TURNLEDGER_STORE``, else
+            ``./turnledger-data``.
         tracer_provider: join this OpenTelemetry pipeline instead of turnledger's own always-on one; nothing is
             written to ``store`` then.
         exporter: where turnledger's own pipeline sends spans instead of the store.
         hosts: further hosts (``name`` or ``name:port``) and the provider document they belong to.
         http_spans: also switch on OpenTelemetry's httpx and httpx2 instrumentation, its spans nested under ours.
         capture_content: record prompts and answers; default is the environment variable
-            ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``, else no.
+            ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``, else no. A function is called for each call, in the
+            background, with the content as JSON text and the call's id, and returns what to store (encrypted, say), or
+            None to store nothing, as where it has put it elsewhere. Where it raises, nothing is stored.
         durability: ``"batch"``: an ended call is in the store's spool within 200 ms; ``"span"``: when the call returns;
             ``"disk"``: and the disk has it. The last two make each call wait for that, 50 ms at most.
         flush_on_sigterm: where the application does not handle SIGTERM, write what is left before it ends the process
             (within a second); for this the process gets a handler, if this is called on its main thread.
 
     Raises:
-        ValueError: if ``hosts`` names a provider that has no document, or there is no such ``durability``.
+        ValueError: if ``hosts`` names a provider that has no document, there is no such ``durability``, or ``store`` is
+            an address, but not of a store.
     """
     global _runtime, _decided  # noqa: PLW0603  capture is a state of the process
     with _lock:

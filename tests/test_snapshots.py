@@ -174,7 +174,7 @@ REQUEST = {
 
 
 def raw(request: dict[str, Any], response: Any, length: int, headers: dict[str, str]) -> dict[str, Any]:
-    sent = {name: value for name, value in HEADERS.items() if name != "authorization"}
+    sent = {name: value for name, value in HEADERS.items() if name not in ("authorization", "connection")}
     return {
         "method": "POST",
         "url": "http://stub/v1/chat/completions",

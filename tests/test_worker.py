@@ -256,3 +256,86 @@ def test_a_process_that_ends_writes_what_it_has(tmp_path: Path, stored: Callable
     """
     run(code, tmp_path)
     assert [row["response_id"] for row in stored(tmp_path)] == ["last"]
+
+
+class Heavy:
+    """An item that keeps bytes alive."""
+
+    def __init__(self, weight: int) -> None:
+        self.weight, self.is_whole = weight, True
+
+    def leave_out_bodies(self) -> None:
+        """Let go of the bytes."""
+        self.is_whole = False
+
+
+def test_bytes_are_bounded_too(books: _Books, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "MAX_QUEUED_BYTES", 1000)
+    monkeypatch.setattr(worker, "MAX_INLINE_BYTES", 100)
+    monkeypatch.setattr(worker, "BLOCK_S", 0.0)
+    books.hold("first")
+    queued, small, large = Heavy(950), Heavy(90), Heavy(200)
+    for item in (queued, small, large):
+        books.worker.submit(item)
+    me = threading.current_thread().name
+    assert books.handled == [(small, me), (large, me)]
+    assert (queued.is_whole, small.is_whole, large.is_whole) == (True, True, False)
+    assert health.snapshot() == {"worker.inline": 2, "worker.bodies_left_out": 1}
+    books.go_on.set()
+    assert books.worker.flush(10)
+    assert len(books.handled) == 4
+    books.worker.submit(again := Heavy(950))  # what is handled takes no room any more
+    assert books.worker.flush(10)
+    assert books.handled[-1] == (again, "turnledger")
+
+
+def test_an_item_over_the_bound_is_taken_where_nothing_else_waits(books: _Books, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "MAX_QUEUED_BYTES", 1000)
+    books.worker.submit(item := Heavy(5000))
+    assert books.worker.flush(10)
+    assert item.is_whole
+    assert books.handled == [(item, "turnledger")]
+
+
+def test_a_large_item_waits_for_room(books: _Books, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "MAX_QUEUED_BYTES", 1000)
+    monkeypatch.setattr(worker, "MAX_INLINE_BYTES", 100)
+    monkeypatch.setattr(worker, "BLOCK_S", NEVER_S)
+    books.hold("first")
+    books.worker.submit(Heavy(950))
+    waiting = threading.Thread(target=books.worker.submit, args=(large := Heavy(500),))
+    waiting.start()
+    books.go_on.set()
+    waiting.join(10)
+    assert books.worker.flush(10)
+    assert large.is_whole
+    assert books.handled[-1] == (large, "turnledger")
+
+
+def test_spans_that_no_exporter_takes_are_bounded_and_counted(books: _Books, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "MAX_COLLECTED", 3)
+    for number in range(5):
+        books.worker.collect(number)
+    books.worker.stop(10)
+    assert books.batches == [[2, 3, 4]]
+    assert health.snapshot() == {"worker.lost_spans": 2}
+
+
+def test_without_an_interval_an_item_is_exported_when_submit_returns(books: _Books):
+    books.worker = Worker(books.handle, books.export, 0)
+    for number in range(3):
+        books.worker.submit(number)
+        assert books.batches[-1] == [number]
+    assert {name for _, name in books.handled} == {"turnledger"}
+    books.worker.stop(10)
+
+
+def test_without_an_interval_submit_waits_no_longer_than_its_bound(books: _Books, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "BLOCK_S", 0.01)
+    books.worker = Worker(books.handle, books.export, 0)
+    books.hold("first")  # returns, although it cannot be handled
+    assert books.batches == []
+    books.go_on.set()
+    assert books.worker.flush(10)
+    assert books.batches == [["first"]]
+    books.worker.stop(10)
