@@ -22,7 +22,7 @@ from ..instrument.capabilities import capabilities_of
 from ..instrument.documents import load_documents
 from .doctor import doctor_command
 from .importing import import_command
-from .ledger import COST_KEYS, StoreError
+from .ledger import COST_KEYS, StoreError, reason
 from .listing import listing
 from .options import FormatOption, OutputOption, SinceOption, StoreOption, since_moment
 from .output import Format, format_of, printable_lines, write_frame, write_text
@@ -30,6 +30,7 @@ from .provider_page import provider_markdown, provider_page, surface_table
 from .providers import configure, find_document, provider_overview, provider_table
 from .recommending import recommend_command
 from .shell import FOR_PEOPLE, opened, say
+from .upkeep import upkeep
 
 app: Final = typer.Typer(
     name="turnledger",
@@ -38,6 +39,7 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(listing)
+app.add_typer(upkeep)
 app.add_typer(recommend_command)
 app.add_typer(doctor_command)
 app.add_typer(import_command, name="import", help="Import recorded exchanges.")
@@ -57,7 +59,7 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except duckdb.Error as error:
-        _fail(str(error).strip(), 1)  # a query's mistake keeps the lines that point at it
+        _fail(reason(error), 1)  # a query's mistake keeps the lines that point at it
     except (StoreError, ValueError, OSError) as error:
         _fail(" ".join(str(error).split()), 1)
     raise SystemExit(status if isinstance(status, int) else 0)

@@ -66,7 +66,7 @@ class Ledger:
     """
 
     def __init__(self, store: Store, *, memory_limit: str | None = None, threads: int | None = None) -> None:
-        if not store.storage.is_there():
+        if not _is_there(store):
             raise StoreError(
                 f"no store at {store.location}: record or import calls first, or name another with --store"
             )
@@ -81,7 +81,7 @@ class Ledger:
             self._build(registry, providers, stored.spooled)
         except (duckdb.Error, OSError) as error:
             self.connection.close()
-            raise StoreError(f"the store at {store.location} cannot be read: {error}") from error
+            raise _unreadable(store, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -247,7 +247,8 @@ def open_ledger(
     """Open a store for reading.
 
     Args:
-        store: folder of the ledger; default ``TURNLEDGER_STORE``, else ``./turnledger-data``.
+        store: a folder, or an address such as ``s3://bucket/prefix``; default ``TURNLEDGER_STORE``, else
+            ``./turnledger-data``.
         memory_limit: most memory DuckDB may use before it spills to a temporary folder, such as ``"2GB"``.
         threads: most threads it may use; default one a core.
 
@@ -255,6 +256,24 @@ def open_ledger(
         StoreError: if there is no store or it cannot be read.
     """
     return Ledger(Store.at(store), memory_limit=memory_limit, threads=threads)
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says; of one raised while DuckDB read a file through us, not where."""
+    said = str(error).strip()
+    return said.splitlines()[-1] if said.startswith("Traceback") else said
+
+
+def _unreadable(store: Store, error: Exception) -> StoreError:
+    said = reason(error).removeprefix(f"{store.location}: ")
+    return StoreError(f"the store at {store.location} cannot be read: {said}")
+
+
+def _is_there(store: Store) -> bool:
+    try:
+        return store.is_there()
+    except OSError as error:
+        raise _unreadable(store, error) from error
 
 
 def _config(memory_limit: str | None, threads: int | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from ..exporters.rewriting import GRACE_S
 from .output import Format
 
 ROWS_SHOWN: Final = 50
@@ -16,8 +17,11 @@ _AGE: Final = re.compile(r"(\d{1,5})\s*([mhdw])")
 _AGE_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", help="Folder of the ledger. [default: TURNLEDGER_STORE, else ./turnledger-data]"),
+    str | None,
+    typer.Option(
+        "--store",
+        help="The ledger: a folder, or s3://bucket/prefix. [default: TURNLEDGER_STORE, else ./turnledger-data]",
+    ),
 ]
 FormatOption = Annotated[
     Format | None, typer.Option("--format", "-f", help="How to print. [default: by --output's ending, else table]")
@@ -30,6 +34,28 @@ LimitOption = Annotated[
     int | None,
     typer.Option("--limit", "-n", min=1, help=f"At most this many rows. [default: {ROWS_SHOWN} in a table, else all]"),
 ]
+GraceOption = Annotated[
+    str,
+    typer.Option(
+        "--grace",
+        help="How long replaced files stay for those who are reading them: 1h, 10m, 30s; 0 only where nobody reads.",
+    ),
+]
+DEFAULT_GRACE: Final = f"{GRACE_S / 3600:.0f}h"
+_DURATION: Final = re.compile(r"(\d{1,6})\s*([smhd]?)")
+_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration_s(text: str) -> float:
+    """Return the seconds of a duration such as ``1h``; without a unit they are seconds.
+
+    Raises:
+        typer.BadParameter: if it is none.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no duration such as 1h, 10m or 30s")
+    return float(int(found[1]) * _UNITS_S[found[2]])
 
 
 def since_moment(text: str | None) -> datetime | None:

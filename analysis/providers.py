@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 import polars as pl
 
+from ..exporters.storage import UnavailableError
 from ..exporters.store import META
 from ..instrument.capabilities import capabilities_of
 from ..instrument.documents import load_documents
@@ -196,6 +197,8 @@ def _stored(store: Store) -> pl.DataFrame | None:
         return frame.select(columns)
     except FileNotFoundError:
         return None
+    except UnavailableError:
+        raise
     except (OSError, pl.exceptions.PolarsError) as error:
         said = " ".join(str(error).split())[:120]
         path = store.storage.path(_FILE)

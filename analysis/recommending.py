@@ -59,7 +59,7 @@ def recommend(
         surface: a surface of it; default is the first that takes messages.
         model: the model asked, where rules differ by model.
         history: what is known of the conversation; ten turns are assumed where nothing is.
-        store: folder of the ledger, for ``conversation``.
+        store: the ledger, a folder or an address, for ``conversation``.
 
     Raises:
         ValueError: if neither is named, or there is no such conversation, provider or surface.

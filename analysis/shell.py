@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FOR_PEOPLE: Final = (Format.TABLE, Format.MARKDOWN)
 
 
-def opened(store: Path | None) -> Ledger:
+def opened(store: str | None) -> Ledger:
     """Open a ledger, and say what of it could not be read."""
     ledger = open_ledger(store)
     for problem in ledger.problems:

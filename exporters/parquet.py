@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ..instrument import health
 from .batches import span_batches
+from .compacting import compact_some
 from .holding import Holding, Records
 from .keys import digest_key
 from .reporting import HealthReport
@@ -47,7 +48,8 @@ class ParquetSpanExporter(SpanExporter):
     """Appends spans to a spool as they come, and makes Parquet of it in the background.
 
     Args:
-        store: the ledger: a folder or an address; default ``TURNLEDGER_STORE``, else ``./turnledger-data``.
+        store: a folder, or an address such as ``s3://bucket/prefix``; default ``TURNLEDGER_STORE``, else
+            ``./turnledger-data``.
         durability: ``"batch"`` returns at once, a thread writes; ``"span"`` waits until the system has the spans,
             ``"disk"`` until the disk has them; 50 ms at most.
         held_bytes: memory for spans that cannot be written for now; what is over is spilled to the machine's temporary
@@ -79,12 +81,10 @@ class ParquetSpanExporter(SpanExporter):
         self._roll_lock = threading.Lock()
         self._rolling: threading.Thread | None = None
         self._roll_again = False
+        self._ended = False
 
     def after_fork(self) -> None:
         """Start anew in a forked child: what is held, and the spool, are the parent's."""
-        for file in (self._spool, self._spilled):
-            if file is not None:
-                file.close()  # else the parent's lock would outlive it here
         self._holding.reset()
         self._report.reset()
         self._reset()
@@ -107,24 +107,39 @@ class ParquetSpanExporter(SpanExporter):
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 
+    def write_at_once(self) -> None:
+        """Have ``export`` return when the spans are in the spool, from now on."""
+        if self.durability == "batch":
+            self.durability = "span"
+
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait until everything exported is in the spool; returns whether it is."""
-        return self._holding.wait(timeout_millis / 1000)
+        """Wait until everything exported is in the spool, or in the store if that is remote; returns whether it is.
+
+        A spool is on this machine's disk, and that may be gone with the process, as where functions run as a service.
+        """
+        deadline = time.monotonic() + timeout_millis / 1000
+        written = self._holding.wait(timeout_millis / 1000)
+        return written and (not self.store.is_remote or self._finish(deadline))
 
     def shutdown(self) -> None:
         """Write what is left, and make Parquet of it, as far as that is done in time."""
         deadline = time.monotonic() + _END_S
+        self._ended = True
         self._holding.end(_END_S)
-        if self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            try:
-                used = self._spool is not None or self._spilled is not None
-                self._set_aside()
-            finally:
-                self._lock.release()
-            if used:
-                rolling = self._roll()
-                if rolling is not None:
-                    rolling.join(max(0.0, deadline - time.monotonic()))
+        self._finish(deadline)
+
+    def _finish(self, deadline: float) -> bool:
+        """Make Parquet of what is in the spool now, and wait for that; returns whether it is done."""
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return False
+        try:
+            used = [file.path for file in (self._spool, self._spilled) if file is not None]
+            self._set_aside()
+        finally:
+            self._lock.release()
+        if used and (rolling := self._roll()) is not None:
+            rolling.join(max(0.0, deadline - time.monotonic()))
+        return not any(path.exists() for path in used)
 
     # --- on the store's thread
 
@@ -139,6 +154,7 @@ class ParquetSpanExporter(SpanExporter):
                 self._open().append(*records)
 
     def _open(self) -> SpoolFile:
+        self.store.guard_spool()
         self._spool = SpoolFile(self.store.spool, below=self.store.spool.parent, sync=self.durability == "disk")
         self._opened_at = time.monotonic()
         self._roll()  # what earlier processes have left
@@ -198,6 +214,8 @@ class ParquetSpanExporter(SpanExporter):
                 self._roll_again = False
             try:
                 recover(self.store)
+                if not (self._ended or self.store.is_remote):  # a remote one has no lock: all its processes would do it
+                    compact_some(self.store)
             except Exception as error:  # noqa: BLE001  it stays in the spool, where readers find it
                 health.failed("store.roll", error)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .store import Store
 
 COMPRESSION: Final = "zstd"
+ROW_GROUP: Final = 1 << 17
+"""Spans in one piece of a file: a reader of some minutes of a day skips the others."""
 _ABANDONED_S: Final = 3600.0
 """Where the file system has no locks, a spool that nobody has written to for this long has no owner any more."""
 
@@ -44,7 +46,7 @@ class Rolled(NamedTuple):
 def write_table(table: pa.Table, file: IO[bytes]) -> None:
     """Write a table as Parquet the way every file of a store is."""
     names = [name for name in table.column_names if name not in UNLIKE]
-    pq.write_table(table, file, compression=COMPRESSION, use_dictionary=names)  # pyright: ignore[reportArgumentType]
+    pq.write_table(table, file, ROW_GROUP, compression=COMPRESSION, use_dictionary=names)  # pyright: ignore[reportArgumentType]
 
 
 def roll(store: Store, path: Path) -> Rolled:

@@ -22,6 +22,14 @@ _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
+class UnavailableError(OSError):
+    """The place of a store cannot be asked, or refuses to answer: nothing is known of the files then."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.errno = errno.EIO  # what is wrong is no file's content
+
+
 class Found(NamedTuple):
     """A file of a store: its name, its size in bytes, when it was last changed (Unix seconds).
 
@@ -42,12 +50,21 @@ class Storage(Protocol):
         """Where it is, as people write it."""
         ...
 
+    @property
+    def address(self) -> str:
+        """What a store is found by again: the location, and options that an address has beside it."""
+        ...
+
     def is_there(self) -> bool:
         """Tell whether there is a store at all."""
         ...
 
     def walk(self, folder: str) -> Iterator[Found]:
         """Yield the files below a folder, none that is still being written; a folder that is not there has none."""
+        ...
+
+    def litter(self) -> Iterator[Found]:
+        """Yield what writers have not finished: they are still at it, or have died."""
         ...
 
     def exists(self, name: str) -> bool:
@@ -91,6 +108,11 @@ class FolderStorage:
         """Return the folder's path."""
         return str(self.root)
 
+    @property
+    def address(self) -> str:
+        """Return the folder's path."""
+        return str(self.root)
+
     def is_there(self) -> bool:
         """Tell whether the folder is there."""
         return self.root.is_dir()
@@ -113,6 +135,13 @@ class FolderStorage:
             except FileNotFoundError:  # removed since the folder was listed
                 continue
             yield Found(name, status.st_size, status.st_mtime, _refusal(status.st_mode))
+
+    def litter(self) -> Iterator[Found]:
+        """Yield the hidden files that ``publish`` makes and has not finished."""
+        for path in sorted(self.root.rglob(".*.tmp")):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.lstat()
+                yield Found(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a file of this name."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from .storage import FolderStorage
+from .bucket import bucket_at
+from .spool import spool_files
+from .storage import FolderStorage, make_private
 
 if TYPE_CHECKING:
     from .storage import Storage
@@ -45,8 +47,13 @@ class Store:
 
         Args:
             location: a folder, or ``s3://``, ``gs://`` or ``az://`` with bucket and prefix.
+
+        Raises:
+            ValueError: if it is an address, but not of a store.
         """
         said = os.fspath(location or os.environ.get("TURNLEDGER_STORE") or DEFAULT_STORE)
+        if (bucket := bucket_at(said)) is not None:
+            return cls(bucket, _spool(bucket.identity), _spill(bucket.identity))
         root = Path(said).expanduser().absolute()
         return cls(FolderStorage(root), root / "spool", _spill(str(root)))
 
@@ -54,6 +61,33 @@ class Store:
     def location(self) -> str:
         """Where it is, as people write it."""
         return self.storage.location
+
+    @property
+    def address(self) -> str:
+        """What ``at`` finds it by again, in any process."""
+        return self.storage.address
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files stand elsewhere than its spool, which may be gone when the process is."""
+        return not isinstance(self.storage, FolderStorage)
+
+    def is_there(self) -> bool:
+        """Tell whether there is a store, or spans on this machine that are to go there.
+
+        Raises:
+            OSError: if that cannot be told.
+        """
+        return any(spool_files(folder) for folder in self.spools) or self.storage.is_there()
+
+    def guard_spool(self) -> None:
+        """See that the spool is in a folder of this user's alone, where others can write beside it.
+
+        Raises:
+            OSError: if it is not.
+        """
+        if self.spool.parent == self.spill.parent:
+            make_private(self.spool.parent)
 
     @property
     def spools(self) -> tuple[Path, Path]:
@@ -76,7 +110,32 @@ def day_of(name: str) -> str:
     return name.removeprefix(f"{SPANS}/date=").partition("/")[0]
 
 
+def _spool(location: str) -> Path:
+    """Return where this machine keeps the spans that are to go to a place elsewhere."""
+    said = os.environ.get("TURNLEDGER_SPOOL")
+    if said:
+        return Path(said).expanduser().absolute() / _name(location)
+    state = _state_folder()
+    if state is None:  # there is no home to write to, as where functions run as a service
+        temporary = _spill(location)
+        return temporary.with_name(f"{temporary.name}-spool")
+    return state / "turnledger" / _name(location)
+
+
+def _state_folder() -> Path | None:
+    """Return the user's folder for what programs keep, None where it cannot be written to."""
+    try:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
+    except RuntimeError:  # the user has no home
+        return None
+    there = next((path for path in (folder, *folder.parents) if os.access(path, os.F_OK)), folder)
+    return folder if folder.is_absolute() and os.access(there, os.W_OK | os.X_OK) else None
+
+
 def _spill(location: str) -> Path:
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    store = hashlib.blake2b(location.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return Path(tempfile.gettempdir()) / f"turnledger-{user}" / store
+    return Path(tempfile.gettempdir()) / f"turnledger-{user}" / _name(location)
+
+
+def _name(location: str) -> str:
+    return hashlib.blake2b(location.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

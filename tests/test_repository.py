@@ -26,7 +26,9 @@ LIBRARIES = {
     "provider_docs": set(),
     "instrument": {"opentelemetry", "orjson"},
     "exporters": {"opentelemetry", "orjson", "pyarrow"},
-    "analysis": {"duckdb", "genai_prices", "ijson", "opentelemetry", "orjson", "polars", "pyarrow", "rich", "typer"},
+    "analysis": {
+        *("duckdb", "fsspec", "genai_prices", "ijson", "opentelemetry", "orjson", "polars", "pyarrow", "rich", "typer"),
+    },
 }
 DEMO_LIBRARIES = {"anthropic", "google", "httpx", "httpx2", "openai"}
 """The demo is an application: it talks to providers through their SDKs, where these are installed."""
@@ -147,7 +149,7 @@ HOST_WORDS = {
     *("stream", "work"),
 }
 """Parts of host names that name nobody."""
-ORDINARY = {"compatible", "cortex", "face", "gateway", "inference", "proxy", "router", "together", "writer"}
+ORDINARY = {"azure", "compatible", "cortex", "face", "gateway", "inference", "proxy", "router", "together", "writer"}
 """Words that code says without meaning a provider; as a text in quotes they would mean one."""
 MODEL_NAMES = (
     r"gpt-?\d|o[1-5]-(mini|pro|preview)|claude|sonnet|haiku|gemma|llama|qwen|grok|mixtral|codex|text-embedding"
@@ -181,12 +183,15 @@ def test_provider_words():
     assert {"openai", "anthropic", "gemini", "google", "openrouter", "deepseek", "googleapis"} <= provider_words()
 
 
+_BINARY = (".gz", ".png", ".parquet", ".spool")
+
+
 def text_files() -> list[Path]:
     """Return what is kept in the repository: the files of its folders, without git's help (a tarball has none)."""
     folders = [ROOT / name for name in (*FOLDERS, "tests", "notebooks", ".ci")]
     inside = (path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts)
     top = (path for path in ROOT.iterdir() if path.suffix != ".parquet")
-    return [path for path in [*top, *inside] if path.is_file() and path.suffix not in (".gz", ".png")]
+    return [path for path in [*top, *inside] if path.is_file() and path.suffix not in _BINARY]
 
 
 def test_no_machine_paths_and_no_registries():

@@ -177,20 +177,24 @@ def test_an_open_spool_is_left_to_its_owner(tmp_path: Path):
 def test_a_child_that_lives_on_does_not_keep_the_spool_of_its_parent(tmp_path: Path):
     store, file = Store.at(tmp_path), open_spool(tmp_path)
     file.append(batch_record(batch("a")), 1)
-    ending, end = os.pipe()
+    (ending, end), (begun, begin) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         os.close(end)
+        os.write(begin, b".")
         os.read(ending, 1)  # until the parent lets go
         os._exit(0)
     os.close(ending)
     try:
+        assert os.read(begun, 1) == b"."
         assert recover(store).rows == 0
         file.close()
         assert recover(store).rows == 1
     finally:
         os.close(end)
         assert os.waitpid(child, 0)[1] == 0
+        os.close(begun)
+        os.close(begin)
 
 
 def test_a_torn_record_is_counted_when_the_spool_is_taken_over(tmp_path: Path):

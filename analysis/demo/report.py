@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from ...exporters.storage import Found
     from ..ledger import Ledger
 
 _WIDE: Final = 90
@@ -63,7 +63,7 @@ class Run:
 
     name: str
     seconds: float
-    files: Sequence[str]
+    files: Sequence[Found]
 
 
 def print_books(ledger: Ledger, run: Run, console: Console) -> None:
@@ -143,9 +143,9 @@ def _say(console: Console, line: str) -> None:
 
 def _print_places(console: Console, ledger: Ledger, run: Run) -> None:
     """Print what to look at next; lines that are copied are not broken."""
-    store = ledger.store.location
+    store = ledger.store.address
     places = {
-        "Where it is": [f"{file} ({Path(file).stat().st_size:,} bytes)" for file in run.files],
+        "Where it is": [f"{ledger.store.storage.path(file.name)} ({file.size:,} bytes)" for file in run.files],
         "Try next": [
             f"turnledger conversations --store {shlex.quote(store)}",
             f"turnledger costs --by provider,model --store {shlex.quote(store)}",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from rich.console import Console
 
+    from ...exporters.storage import Found
     from ...exporters.store import Store
 
 _SDKS: Final = ("openai", "anthropic")
@@ -40,20 +41,24 @@ def run_demo(store: Store, console: Console) -> None:
             "the demo needs a process of its own: capture is already on in this one and stays as it is; "
             "run `turnledger demo` in a terminal, or call turnledger.uninstrument() first"
         )
-    name, before, started = secrets.token_hex(3), set(_files(store)), time.monotonic()
+    name, before, started = secrets.token_hex(3), set(_names(store)), time.monotonic()
     _record(store, name)
-    run = Run(name, time.monotonic() - started, [file for file in _files(store) if file not in before])
+    run = Run(name, time.monotonic() - started, [file for file in _files(store) if file.name not in before])
     if not run.files:
         raise DemoUnavailable(
             f"the demo's calls were not written to {store.location}: see that this folder can be written to and that "
             "OTEL_SDK_DISABLED is not set, or name another with --store"
         )
-    with open_ledger(store.location) as ledger:
+    with open_ledger(store.address) as ledger:
         print_books(ledger, run, console)
 
 
-def _files(store: Store) -> list[str]:
-    return [store.storage.path(file.name) for file in list_files(store.storage).files]
+def _files(store: Store) -> list[Found]:
+    return list_files(store.storage).files
+
+
+def _names(store: Store) -> list[str]:
+    return [file.name for file in _files(store)]
 
 
 def _check_sdks() -> None:
@@ -98,7 +103,7 @@ def _record(store: Store, name: str) -> None:
             provider: stack.enter_context(Stub(item for item in recordings if item.provider == provider))
             for provider in _SDKS
         }
-        instrument(store=store.location, hosts={stub.host: provider for provider, stub in stubs.items()})
+        instrument(store=store.address, hosts={stub.host: provider for provider, stub in stubs.items()})
         stack.callback(uninstrument)
         stack.enter_context(_own_environment())
         openai_client = stack.enter_context(_openai(stubs["openai"].url))
