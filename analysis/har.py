@@ -5,50 +5,26 @@ An entry's span id comes from its own bytes, so that importing a recording again
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
-import duckdb
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
-
-from ..exporters.keys import digest_key
-from ..exporters.rows import span_row
-from ..exporters.writing import SpanWriter
-from ..instrument import attributes as keys
-from ..instrument import spans
-from ..instrument.documents import Registry, load_documents
-from ..instrument.facts import CallFacts, extract
+from ..instrument.capture import MAX_BODY
+from ..instrument.facts import extract
 from ..instrument.har_entry import to_exchange
-from .files import parquet_list, stored_spans
-from .har_file import HarError, Progress, read_entries
+from .har_file import read_entries
+from .taking import CallName, ImportReport, Taker, canonical_json
+from .unpacking import MAX_VALUES, OVERFULL, OVERLONG, OVERSIZED, UnreadableError, is_overlong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from ..exporters.store import Store
-    from ..instrument.digests import DigestKey
+    from ..instrument.documents import Registry
+    from .unpacking import Progress
 
 NOT_A_CALL: Final = "not a provider call"
-
-
-@dataclass
-class ImportReport:
-    """What became of one file: entries taken, already there, skipped by reason, and why it could not be read on."""
-
-    path: Path
-    taken: int = 0
-    duplicates: int = 0
-    skipped: Counter[str] = field(default_factory=Counter[str])
-    error: str | None = None
 
 
 def import_har(
@@ -69,97 +45,65 @@ def import_har(
         OSError: if the store cannot be written.
         KeyFileError: if the store's key file holds something else.
     """
-    known = _known_span_ids(store)
-    writer = SpanWriter(store)
-    reader = _Reader(registry or load_documents(), digest_key(store))
-    reports = [_import_file(path, writer, known, reader, progress) for path in paths]
-    writer.close()
+    taker = Taker(store, registry)
+    reports = [_import_file(path, taker, progress) for path in paths]
+    taker.close()
     return reports
 
 
-class _Reader(NamedTuple):
-    """What turns an exchange into facts."""
-
-    registry: Registry
-    key: DigestKey
-
-
-def _import_file(
-    path: Path, writer: SpanWriter, known: set[str], reader: _Reader, progress: Progress | None
-) -> ImportReport:
+def _import_file(path: Path, taker: Taker, progress: Progress | None) -> ImportReport:
     report = ImportReport(path)
     copies: Counter[str] = Counter()
     try:
         for index, entry in enumerate(read_entries(path, progress)):
-            digest = hashlib.blake2b(_canonical(entry), digest_size=16).hexdigest()
             # The same bytes twice in one file are two calls that happened to be alike.
-            span_id = hashlib.blake2b(f"{digest}#{copies[digest]}".encode(), digest_size=8).hexdigest()
-            copies[digest] += 1
-            if span_id in known:
+            name = CallName.of(f"{path.name}#{index}", canonical_json(entry), copies)
+            if taker.has(name.span_id):
                 report.duplicates += 1
                 continue
-            reason = _import_entry(entry, f"{path.name}#{index}", span_id, digest, writer, reader)
+            reason = _import_entry(entry, name, taker)
             if reason is None:
                 report.taken += 1
-                known.add(span_id)
             else:
-                report.skipped[reason] += 1
-    except HarError as error:
+                report.skip(reason)
+    except UnreadableError as error:
         report.error = str(error)
     return report
 
 
-def _canonical(entry: dict[str, Any]) -> bytes:
-    return json.dumps(entry, sort_keys=True, default=_number, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) else str(value)
-
-
-def _import_entry(  # noqa: PLR0913  an entry, who it is, where it goes
-    entry: dict[str, Any], source: str, span_id: str, digest: str, writer: SpanWriter, reader: _Reader
-) -> str | None:
+def _import_entry(entry: dict[str, Any], name: CallName, taker: Taker) -> str | None:
     """Write one entry's row; returns why it was skipped, or None."""
+    refused = _too_much(entry)
+    if refused is not None:
+        return refused
     try:
         exchange = to_exchange(entry)
     except (AttributeError, KeyError, TypeError, ValueError):
         return "malformed entry"
-    facts = extract(exchange, reader.registry, reader.key)
+    facts = extract(exchange, taker.registry, taker.key)
     if facts is None:
-        host = reader.registry.of_host(urlsplit(exchange.url).netloc)
+        host = taker.registry.of_host(urlsplit(exchange.url).netloc)
         return f"another endpoint of {host.id}" if host else NOT_A_CALL
-    writer.add(span_row(_span(facts, source, span_id, digest)))
+    taker.add(facts, name)
     return None
 
 
-def _span(facts: CallFacts, source: str, span_id: str, digest: str) -> ReadableSpan:
-    """Return the span of imported facts: what a live call would have become, with ids from the entry's bytes."""
-    exchange = facts.exchange
-    started = exchange.started_ns
-    if started is None and facts.created_at is not None:
-        started = int(facts.created_at) * 10**9
-    extra: dict[str, Any] = {keys.SOURCE: source, keys.CALL_ID: span_id, keys.ATTEMPT_INDEX: 0}
-    if started is None:
-        extra[keys.TIME_UNKNOWN] = True
-    return ReadableSpan(
-        name=spans.span_name(facts),
-        context=SpanContext(int(digest, 16), int(span_id, 16), is_remote=False, trace_flags=TraceFlags(1)),
-        resource=Resource({keys.SERVICE_NAME: "import"}),
-        attributes={**spans.call_attributes(facts), **spans.conversation_attributes(facts, None), **extra},
-        kind=SpanKind.CLIENT,
-        instrumentation_scope=InstrumentationScope(keys.SCOPE),
-        status=Status(StatusCode.ERROR if facts.error_type else StatusCode.UNSET),
-        start_time=started or 0,
-        end_time=exchange.ended_ns or started or 0,
-    )
+def _too_much(entry: dict[str, Any]) -> str | None:
+    """Return why an entry is not read: a body larger than capture keeps, or overfull, or a head too long."""
+    for message, place in (("request", "postData"), ("response", "content")):
+        parts = _fields(entry.get(message))
+        text = _fields(parts.get(place)).get("text")
+        if isinstance(text, str) and len(text) > MAX_BODY:
+            return OVERSIZED
+        if isinstance(text, str) and text.count(",") > MAX_VALUES:
+            return OVERFULL
+        listed: Any = parts.get("headers")
+        headers = map(_fields, cast("list[Any]", listed) if isinstance(listed, list) else ())
+        if is_overlong(parts.get("url"), ((header.get("name"), header.get("value")) for header in headers)):
+            return OVERLONG
+    return None
 
 
-def _known_span_ids(store: Store) -> set[str]:
-    """Return the span ids of everything imported into the store before."""
-    with duckdb.connect() as connection:
-        files = stored_spans(store, connection).files
-        if not files:
-            return set()
-        query = f"select span_id from {parquet_list(files)} where source is not null"
-        return {str(row[0]) for row in connection.execute(query).fetchall()}
+def _fields(node: Any) -> dict[str, Any]:
+    """Return a JSON object, an empty one in place of anything else."""
+    return cast("dict[str, Any]", node) if isinstance(node, dict) else {}

@@ -15,12 +15,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ..exporters.keys import KeyFileError
 from ..exporters.store import Store
-from .har import ImportReport, import_har
+from ..instrument.documents import load_documents
+from .har import import_har
 from .options import FormatOption, OutputOption, StoreOption
-from .output import format_of, printable, write_frame
+from .output import Format, format_of, printable, write_frame
+from .providers import find_document
+from .response_lines import FIELDS
+from .responses import import_responses
+from .taking import ImportReport
+from .unpacking import Progress as Told
 
 import_command: Final = typer.Typer()
-_ENDINGS: Final = ("*.har", "*.har.gz")
+_HAR_ENDINGS: Final = (".har", ".har.gz")
+_LINES_ENDINGS: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 
 @import_command.command("har")
@@ -31,10 +38,54 @@ def har(
     output: OutputOption = None,
 ) -> None:
     """Import HAR recordings. Importing a file again adds nothing."""
-    files = _files(paths)
+    files = _files(paths, _HAR_ENDINGS)
+    _import(lambda told: import_har(files, Store.at(store), progress=told), form, output)
+
+
+@import_command.command("responses")
+def responses(
+    paths: Annotated[list[Path], typer.Argument(help="Files of JSON lines, plain or gzip, or folders of them.")],
+    store: StoreOption = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="Whose responses they are, where a line does not say it.")
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field", help=f"What a field is called in the files: response=raw. Fields: {', '.join(FIELDS)}."
+        ),
+    ] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Import raw responses that an application has kept. Importing a file again adds nothing."""
+    files, names, registry = _files(paths, _LINES_ENDINGS), _names(field or ()), load_documents()
+    try:
+        whose = find_document(registry, provider).id if provider is not None else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+    def run(told: Told) -> list[ImportReport]:
+        return import_responses(files, Store.at(store), provider=whose, fields=names, progress=told, registry=registry)
+
+    _import(run, form, output)
+
+
+def _names(said: Sequence[str]) -> dict[str, str]:
+    """Return the names of fields by ours."""
+    pairs = [text.partition("=") for text in said]
+    for name, sign, theirs in pairs:
+        if name not in FIELDS or not (sign and theirs):
+            hint = f"response=raw_response; fields: {', '.join(FIELDS)}"
+            raise typer.BadParameter(f"{name + sign + theirs!r} is not like {hint}")
+    return {name: theirs for name, _, theirs in pairs}
+
+
+def _import(run: Callable[[Told], list[ImportReport]], form: Format | None, output: Path | None) -> None:
+    """Run an import, print what became of every file, and say which could not be read."""
     try:
         with _progress() as told:
-            reports = import_har(files, Store.at(store), progress=told)
+            reports = run(told)
     except KeyFileError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
         raise typer.Exit(1) from error
@@ -46,13 +97,13 @@ def har(
         raise typer.Exit(1)
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def _files(paths: Sequence[Path], endings: Sequence[str]) -> list[Path]:
     """Return the files named, those of folders in order of their names."""
     files: list[Path] = []
     for path in paths:
-        found = sorted({item for ending in _ENDINGS for item in path.rglob(ending)}) if path.is_dir() else [path]
+        found = sorted({item for end in endings for item in path.rglob(f"*{end}")}) if path.is_dir() else [path]
         if not found:
-            raise typer.BadParameter(f"{path}: there is no .har or .har.gz file in this folder")
+            raise typer.BadParameter(f"{path}: there is no {' or '.join(endings)} file in this folder")
         files += found
     return files
 
@@ -64,7 +115,7 @@ def _account(reports: Sequence[ImportReport]) -> pl.DataFrame:
             "taken": report.taken,
             "already_there": report.duplicates,
             "skipped": sum(report.skipped.values()),
-            "skipped_why": ", ".join(f"{count} {reason}" for reason, count in report.skipped.most_common()) or None,
+            "skipped_why": _reasons(report),
             "error": report.error,
         }
         for report in reports
@@ -73,8 +124,13 @@ def _account(reports: Sequence[ImportReport]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={**schema, "skipped_why": pl.String, "error": pl.String}, orient="row")
 
 
+def _reasons(report: ImportReport) -> str | None:
+    said = [(reason, count, report.places.get(reason)) for reason, count in report.skipped.most_common()]
+    return ", ".join(f"{count} {reason}" + (f" (first: {at})" if at else "") for reason, count, at in said) or None
+
+
 @contextmanager
-def _progress() -> Generator[Callable[[Path, int, int], None]]:
+def _progress() -> Generator[Told]:
     """Show how far the current file is read, on a terminal only."""
     bar = Progress(
         TextColumn("{task.description}", markup=False),

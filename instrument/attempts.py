@@ -36,9 +36,13 @@ _WAITS: Final = {b"retry-after": 1.0, b"retry-after-ms": 0.001}
 
 
 class Key(NamedTuple):
-    """What two attempts of one call share."""
+    """What two attempts of one call share.
 
-    url: str
+    It outlives the call, in the memory of its thread or task: of the address, which may hold a credential, as of the
+    body it is a hash.
+    """
+
+    url_hash: int
     body_hash: int | None
     conversation: str | None
 

@@ -11,6 +11,7 @@ import contextvars
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+import orjson
 from opentelemetry import context as otel_context
 from opentelemetry.trace import set_span_in_context
 
@@ -18,17 +19,23 @@ from . import attempts, context, health
 from .attempts import Key, Place, RawHeaders
 from .exchange import Exchange, clean_url
 from .headers import of_response
+from .redact import without_secrets
+from .wire import decode_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from .documents import Match
     from .runtime import Runtime
 
+MAX_HANDING_OUT: Final = 64 * 1024
+"""Bytes of a response that hands out credentials: it is read on the application's thread, and has a few thousand."""
+
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a body kept for extraction; what comes after is counted as cut."""
 
-_in_flight: contextvars.ContextVar[Any] = contextvars.ContextVar("turnledger_in_flight", default=None)
+_in_flight: contextvars.ContextVar[Sequence[object]] = contextvars.ContextVar("turnledger_in_flight", default=())
+"""The address of the request that is being captured further up: one, or none."""
 
 
 class Sent(NamedTuple):
@@ -62,6 +69,18 @@ def whole_body(body: object) -> bytes | str | None:
         return body
     # The application may change these.
     return bytes(cast("bytearray", body)) if isinstance(body, bytearray | memoryview) else None
+
+
+def bounded_body(pieces: Iterable[bytes]) -> bytes:
+    """Return a body as it is decoded piece by piece, no more of it than tells that it is too large to be kept."""
+    taken: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        taken.append(piece)
+        size += len(piece)
+        if size > MAX_BODY:
+            break
+    return b"".join(taken)[: MAX_BODY + 1]
 
 
 class Capture:
@@ -100,19 +119,21 @@ class Capture:
         body = self.sent.body
         # The same request in another conversation is a call of its own, not a retry.
         conversation = self.conversation.id if self.conversation else None
-        return Key(str(self.sent.url), None if body is None else hash(body), conversation)
+        return Key(hash(str(self.sent.url)), None if body is None else hash(body), conversation)
 
     def enter(self) -> None:
         """Mark the request as in flight; make its span the parent of HTTP spans where these are wanted."""
         span = otel_context.attach(set_span_in_context(self.span)) if self.span is not None else None
-        self._token = (_in_flight.set(self.sent.url), span)
+        url = [self.sent.url]
+        self._token = (_in_flight.set(url), url, span)
 
     def leave(self) -> None:
         """Undo ``enter`` in the same thread or task."""
         if self._token is None:
             return
-        flight, span = self._token
+        flight, url, span = self._token
         self._token = None
+        url.clear()  # tasks that began meanwhile, such as a connection's, have a copy of the context and may live long
         _in_flight.reset(flight)
         if span is not None:
             otel_context.detach(span)
@@ -127,13 +148,14 @@ class Capture:
         if attempts.is_retryable(status_code):
             attempts.failed(self._key(), self.sent.headers, self.place, headers)
         elif attempts.is_redirect(status_code):
-            key = self._key()
-            attempts.failed(key._replace(url=attempts.redirected(key.url, headers)), (), self.place)
+            there = attempts.redirected(str(self.sent.url), headers)
+            attempts.failed(self._key()._replace(url_hash=hash(there)), (), self.place)
         else:
             attempts.succeeded()
 
     def fail(self, error: BaseException) -> None:
         """Take the exception that ended the request, and hand over."""
+        self.leave()  # before it is handed over: it refers to the context, and so to the address, until then
         self.error_type = type(error).__name__
         if isinstance(error, Exception):
             attempts.failed(self._key(), self.sent.headers, self.place, self.response_headers)
@@ -177,9 +199,21 @@ class Capture:
                 text = clean_url(text)
             self.sent = Sent(method, text, self.runtime.registry.request_headers.of_request(headers), body)
             self.response_headers = of_response(self.response_headers)
+            if self.match.surface.hands_out:
+                self._take_credentials_out()
         except Exception as error:  # noqa: BLE001  headers and URL are the client's: what they do when read, we cannot know
             health.failed("capture.clean", error)
             self.sent, self.response_headers = Sent(method, "", (), body), ()
+            if self.match.surface.hands_out:
+                self.body, self.chunks = b"", []
+
+    def _take_credentials_out(self) -> None:
+        """Keep of a response that hands out credentials its other fields; nothing where it is not a small JSON."""
+        body = self._decoded_body()
+        self.body, self.decode = b"", None
+        documents = decode_body(body).documents if len(body) <= MAX_HANDING_OUT else ()
+        if len(documents) == 1:
+            self.body = orjson.dumps(without_secrets(documents[0], self.match.surface.rules))
 
     @property
     def weight(self) -> int:
@@ -190,17 +224,20 @@ class Capture:
         """Let go of the bodies, too large to be waited for: identifiers of headers, times and status stay."""
         self.sent, self.body, self.chunks, self.cut = self.sent._replace(body=None), b"", [], True
 
-    def exchange(self) -> Exchange:
-        """Return what crossed the wire. Runs on the worker: decoding a compressed stream takes time."""
+    def _decoded_body(self) -> bytes:
         body = self.body if self.body is not None else b"".join(self.chunks)
         self.chunks = []  # a response object that lives on must not keep its body alive through us
         if self.decode is not None:
             try:
-                body = self.decode(body)
+                return self.decode(body)
             except Exception as error:  # noqa: BLE001  a stream cut inside its compression
                 health.failed("capture.decode", error)
-                body = b""
-        sent = self.sent
+                return b""
+        return body
+
+    def exchange(self) -> Exchange:
+        """Return what crossed the wire. Runs on the worker: decoding a compressed stream takes time."""
+        body, sent = self._decoded_body(), self.sent
         asked = sent.body.encode("utf-8", "replace") if isinstance(sent.body, str) else sent.body
         return Exchange.build(
             method=sent.method,
@@ -221,8 +258,7 @@ class Capture:
 
 def in_flight(url: object) -> bool:
     """Tell whether this very request is being captured further up: a client that wraps a client is one attempt."""
-    captured = _in_flight.get()
-    return captured is not None and str(captured) == str(url)
+    return any(str(captured) == str(url) for captured in _in_flight.get())
 
 
 def _raw(text: object) -> bytes:

@@ -5,26 +5,20 @@ What is handed in becomes an exchange, as far as it is known, and is read by the
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from . import identifiers as ids
 from .documents import Match, load_documents
-from .facts import Reading, extract_matched, facts_of, named_identifiers
+from .facts import extract_matched, facts_of
 from .frontmatter import Table
 from .handed import handed_in
+from .recognising import Recogniser, read_by
 from .redact import ContentRules, skeleton
-from .shapes import ResponseShapes, json_names
-from .spans import as_json
 from .surfaces import Surface, compile_surface
-from .usage import read_usage
-from .wire import decode_body, decode_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from .documents import ProviderDocument, Registry
+    from .documents import Registry
     from .exchange import Exchange
     from .facts import CallFacts
 
@@ -118,48 +112,14 @@ def _read(exchange: Exchange, provider: str | None) -> tuple[CallFacts, ContentR
         facts = extract_matched(exchange, match) if match is not None else None
         if facts is not None:
             return facts, _surface(registry, facts).rules
-    found = _best_surface(exchange, document) if document is not None else _by_shape(exchange, registry)
-    match, reading = found or _readings(exchange, [_any_surface(registry)])[0]
-    usage = read_usage(reading.documents, match.surface.usage, exchange.response_headers)
-    return facts_of(reading, match, usage), match.surface.rules
+    found = Recogniser(registry).recognised(exchange, document) or read_by(exchange, _any_surface(registry))
+    return facts_of(found.reading, found.match, found.usage), found.match.surface.rules
 
 
 def _surface(registry: Registry, facts: CallFacts) -> Surface:
     """Return the surface that the facts were read by."""
     surfaces = registry.documents[facts.provider].surfaces
     return next(surface for surface in surfaces if surface.name == facts.surface)
-
-
-def _readings(exchange: Exchange, matches: Iterable[Match]) -> list[tuple[Match, Reading]]:
-    body, request = decode_body(exchange.response_body), decode_request(exchange.request_body or b"")
-    return [(match, Reading(exchange, match, body, request)) for match in matches]
-
-
-def _best_surface(exchange: Exchange, document: ProviderDocument) -> tuple[Match, Reading] | None:
-    """Return the surface that names most of what is there: of those of its path, where one is known and fits."""
-    path = urlsplit(exchange.url).path
-    fitting = [(surface, found) for surface in document.surfaces if (found := surface.path.fullmatch(path))]
-    matches = [Match(document, surface, found.groupdict()) for surface, found in fitting] or [
-        Match(document, surface, {}) for surface in document.surfaces
-    ]
-    readings = [*_readings(exchange, matches), *_readings(_respelt(exchange), matches)]
-    return max(readings, key=lambda item: len(named_identifiers(item[1])), default=None)
-
-
-def _by_shape(exchange: Exchange, registry: Registry) -> tuple[Match, Reading] | None:
-    shapes = ResponseShapes(registry)
-    for spelt in (exchange, _respelt(exchange)):
-        match = shapes.recognised(decode_body(spelt.response_body).documents)
-        if match is not None:
-            return _readings(spelt, [match])[0]
-    return None
-
-
-def _respelt(exchange: Exchange) -> Exchange:
-    """Return an exchange with the names of its response in camel case: Python and protobuf spell with underscores."""
-    documents = decode_body(exchange.response_body).documents
-    plain = documents[0] if len(documents) == 1 else list(documents)
-    return replace(exchange, response_body=as_json(json_names(plain)).encode("utf-8", "replace"))
 
 
 def _any_surface(registry: Registry) -> Match:

@@ -12,9 +12,10 @@ from .exchange import Exchange
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Recorders that know no time write 1970; no provider answered before this."""
 
+_STATUS_END: Final = 1000
 _LONGEST_MS: Final = 7 * 24 * 3_600_000
 """A recorder that says it took longer has counted something else."""
 
@@ -40,7 +41,7 @@ def to_exchange(entry: dict[str, Any]) -> Exchange:
     ended = started + int(elapsed * 1e6) if started is not None and 0 < elapsed < _LONGEST_MS else started
     post: dict[str, Any] = request.get("postData") or {}
     content: dict[str, Any] = response.get("content") or {}
-    status = int(response.get("status") or 0)
+    status = _status(response.get("status"))
     return Exchange.build(
         method=str(request["method"]),
         url=str(request["url"]),
@@ -53,6 +54,12 @@ def to_exchange(entry: dict[str, Any]) -> Exchange:
         ended_ns=ended,
         error_type=None if status else "no_response",
     )
+
+
+def _status(value: Any) -> int:
+    """Return a status, 0 for none; by way of a float: a number of few digits may stand for one of a billion."""
+    status = float(value or 0)
+    return int(status) if 0 < status < _STATUS_END else 0
 
 
 def _headers(message: dict[str, Any]) -> list[tuple[str, str]]:
@@ -73,13 +80,14 @@ def _started(entry: dict[str, Any], response: dict[str, Any]) -> int | None:
     said = [entry.get("startedDateTime")]
     said += [value for name, value in _headers(response) if name.lower() == "date"]
     for text in said:
-        moment = _moment(str(text or ""))
-        if moment is not None and moment > _EARLIEST:
+        moment = moment_of(str(text or ""))
+        if moment is not None and moment > EARLIEST:
             return int(moment.timestamp() * 1_000_000) * 1000
     return None
 
 
-def _moment(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime | None:
+    """Return the moment that a text says, in ISO 8601 or as HTTP headers have it; without a zone it is UTC."""
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = parse(text)

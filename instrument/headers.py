@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from .exchange import is_secret_name
+from .exchange import clean_value, is_document, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,11 @@ class HeaderList:
     def of_request(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return those of a request's headers that are kept."""
         known = self._known
-        return [(name, value) for name, value in headers if (known[name] if name in known else self._look_up(name))]
+        return [
+            (name, value if b"?" not in value and b"@" not in value else _clean(value))
+            for name, value in headers
+            if (known[name] if name in known else self._look_up(name)) and not is_document(value)
+        ]
 
     def _look_up(self, name: bytes) -> bool:
         kept = self.keeps(name.decode("latin-1"))
@@ -63,7 +67,15 @@ _withheld: Final[dict[bytes, bool]] = {}
 
 def of_response(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return a response's headers but those that can hold a credential."""
-    return [(name, value) for name, value in headers if not (_withheld[name] if name in _withheld else _holds(name))]
+    return [
+        (name, value if b"?" not in value and b"@" not in value else _clean(value))
+        for name, value in headers
+        if not (_withheld[name] if name in _withheld else _holds(name))
+    ]
+
+
+def _clean(value: bytes) -> bytes:
+    return clean_value(value.decode("latin-1")).encode("latin-1", "replace")
 
 
 def _holds(name: bytes) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -95,6 +95,10 @@ class ContentRules:
         lowered = key.lower()
         return lowered in self.opaque or lowered in self.secret
 
+    def with_secrets(self, keys: Iterable[str]) -> ContentRules:
+        """Return the rules with further keys of secrets."""
+        return replace(self, secret=self.secret | {key.lower() for key in keys}, _kept_names={})
+
     def kept_name(self, name: str) -> str:
         """Return the key if it is one, its length if it is content that someone used as a key."""
         kept = self._kept_names.get(name)
@@ -133,6 +137,20 @@ def skeleton(node: Any, rules: ContentRules, key: str = "", depth: int = 0) -> A
     if isinstance(node, dict):
         return _fields(cast("dict[str, Any]", node), rules, depth)
     return _list(cast("list[Any]", node), rules, key, depth)
+
+
+def without_secrets(node: Any, rules: ContentRules, key: str = "", depth: int = 0) -> Any:
+    """Return a copy of a JSON value with its secrets replaced, its content as it is; what is too deep goes too."""
+    if depth > MAX_DEPTH or (key.lower() in rules.secret and node not in (None, "")):
+        return REDACTED
+    if isinstance(node, str):
+        return REDACTED if node and rules.is_secret(key, node) else node
+    if isinstance(node, dict):
+        fields = cast("dict[str, Any]", node)
+        return {name: without_secrets(value, rules, name, depth + 1) for name, value in fields.items()}
+    if isinstance(node, list):
+        return [without_secrets(value, rules, key, depth + 1) for value in cast("list[Any]", node)]
+    return node
 
 
 def _fields(fields: dict[str, Any], rules: ContentRules, depth: int) -> dict[str, Any]:

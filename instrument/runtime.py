@@ -164,7 +164,7 @@ class Runtime:
         try:
             kept = self._keep_content(content, str(described.attributes.get(keys.CALL_ID, "")))
         except Exception as error:  # noqa: BLE001  it is the application's, and nothing is kept in the clear for it
-            health.failed("content.keep", error)
+            health.failed("content.callable", error)
             return
         if kept is not None:
             described.attributes[keys.CONTENT] = kept
@@ -193,6 +193,13 @@ class Runtime:
         if self.exporter is None:
             return done
         return self.exporter.force_flush(max(0, int((deadline - time.monotonic()) * 1000))) and done
+
+    def flush_last(self) -> None:
+        """Write what is left of a process that ends at once; a call that ends meanwhile returns when it is written."""
+        self.worker.write_at_once()
+        if (write_at_once := getattr(self.exporter, "write_at_once", None)) is not None:
+            write_at_once()
+        self.flush(TERMINATION_S)
 
     def close(self) -> None:
         """Write what is left and stop the worker."""
@@ -251,7 +258,7 @@ def instrument(  # noqa: PLR0913  the options of the public API, all of them nam
         atexit.register(runtime.close)
         before_leaving(partial(runtime.flush, _EXIT_TIMEOUT_S))
         if flush_on_sigterm:
-            before_termination(partial(runtime.flush, TERMINATION_S))
+            before_termination(runtime.flush_last)
         _runtime = runtime
         return runtime
 

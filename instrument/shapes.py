@@ -70,20 +70,20 @@ class _Shape:
 
     def __init__(self, document: ProviderDocument, surface: Surface) -> None:
         self.document, self.surface = document, surface
-        self._marks = [paths.parse(text) for text in surface.facts.get("metadata_fields", ())]
+        self._marks = marks_of(surface)
 
     def evidence(self, documents: Sequence[Any]) -> int:
         """Return how much of the surface's response is found in the documents; 0 if it is none."""
         documents = list(unwrapped(documents, self.surface.stream))
-        marks = [path for path in self._marks if _has(documents, path)]
+        marks = [path for path in self._marks if has(documents, path)]
         if len(marks) < _MARKS_NEEDED or all(_MANY.isdisjoint(path) for path in marks):
             return 0
-        fields = {name for name in _NEEDED for path in _in_response(self.surface.fields, name) if _has(documents, path)}
+        fields = {name for name in _NEEDED for path in _in_response(self.surface.fields, name) if has(documents, path)}
         usage = read_usage(documents, self.surface.usage)
         if len(fields) < len(_NEEDED) or (usage.input_tokens is None and usage.output_tokens is None):
             return 0
         identifiers = self.surface.identifiers
-        named = sum(_has(documents, path) for name in identifiers for path in _in_response(identifiers, name))
+        named = sum(has(documents, path) for name in identifiers for path in _in_response(identifiers, name))
         counts = [usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens, *usage.details.values()]
         return len(marks) + named + sum(count is not None for count in counts)
 
@@ -92,7 +92,13 @@ def _in_response(locations: Mapping[str, tuple[Location, ...]], name: str) -> It
     return (location.path for location in locations.get(name, ()) if location.source in _RESPONSE)
 
 
-def _has(documents: Sequence[Any], path: paths.Path) -> bool:
+def marks_of(surface: Surface) -> list[paths.Path]:
+    """Return the marks of a surface's answer: where its ``metadata_fields`` stand."""
+    return [paths.parse(text) for text in surface.facts.get("metadata_fields", ())]
+
+
+def has(documents: Sequence[Any], path: paths.Path) -> bool:
+    """Tell whether any of the documents has something at the path."""
     return any(value not in (None, "") for document in documents for value in find(document, path))
 
 

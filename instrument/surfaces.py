@@ -118,6 +118,7 @@ class Surface:
     messages: MessageRules
     continuing: ContinuingRules
     rules: ContentRules
+    hands_out: tuple[str, ...]
     facts: Mapping[str, Any]
 
 
@@ -129,6 +130,7 @@ def compile_surface(provider: str, home: str, table: Table, rules: ContentRules)
     """
     table.note("like", *_FACTS)
     fields = _locations(table.table("fields"), FIELDS)
+    hands_out = table.texts("hands_out")
     surface = Surface(
         provider=provider,
         home=home,
@@ -146,7 +148,8 @@ def compile_surface(provider: str, home: str, table: Table, rules: ContentRules)
         stream=_stream(table.table("stream")),
         messages=message_rules(table.table("messages")),
         continuing=continuing_rules(table.table("continuing")),
-        rules=rules,
+        rules=rules.with_secrets(hands_out) if hands_out else rules,
+        hands_out=hands_out,
         facts={name: table.values[name] for name in _FACTS if name in table.values},
     )
     table.finish()

@@ -192,6 +192,10 @@ class Worker:
                     health.failed("worker.export", error)
                     health.count("worker.lost_spans", len(batch))
 
+    def write_at_once(self) -> None:
+        """Hand on each item at once from now on, and have whoever brings it wait for that."""
+        self._interval_s = 0.0
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything submitted so far is exported; returns whether that was done in time."""
         if self._thread is None or not self._thread.is_alive():

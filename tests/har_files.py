@@ -6,12 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from turnledger.analysis.har import ImportReport, import_har
+from turnledger.analysis.har import import_har
 from turnledger.exporters.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from turnledger.analysis.taking import ImportReport
 
 OPENAI, ANTHROPIC = "https://api.openai.com/v1/chat/completions", "https://api.anthropic.com/v1/messages"
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pyarrow.parquet as pq
-from turnledger.analysis.har import ImportReport, import_har
+from turnledger.analysis.har import import_har
 from turnledger.exporters.store import Store
 from turnledger.instrument.wire import decode_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from turnledger.analysis.taking import ImportReport
 
 FOLDER = Path(__file__).parent / "recordings"
 FILES = sorted(FOLDER.glob("*.har.gz"))

@@ -8,8 +8,11 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from har_files import Folder, account, answered, entry, har
-from turnledger.analysis.har_file import HarError, read_entries
+from har_files import OPENAI, Folder, account, answered, entry, har
+from turnledger.analysis import har as analysis_har
+from turnledger.analysis import har_file
+from turnledger.analysis.har_file import read_entries
+from turnledger.analysis.unpacking import UnreadableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +140,101 @@ def test_entries_come_before_the_file_is_read_to_its_end(folder: Folder):
 
 def test_what_the_parser_quotes_is_not_repeated(folder: Folder):
     path = folder.write("a.har", b'{"log": {"entries": [{"x": "sk-secret" oops')
-    with pytest.raises(HarError, match=r"^not a readable HAR file \(lexical error: [^\n]*\)$") as error:
+    with pytest.raises(UnreadableError, match=r"^not a readable HAR file \(lexical error: [^\n]*\)$") as error:
         list(read_entries(path))
     assert "sk-secret" not in str(error.value)
+
+
+# --- limits
+
+
+def test_an_entry_that_is_too_large_ends_a_file_that_keeps_what_came_before(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(har_file, "MAX_ENTRY", 1 << 20)
+    why = "or what stands before it, is over 1 MiB: take it out, or record without the bodies of files"
+    large = answered(2, text="x" * 2_000_000)
+    report = folder.take_one("large.har", har(entry(0), entry(1), large, entry(3)))
+    assert account(report) == (2, 0, {}, f"not a readable HAR file (entry 2, {why})")
+    page = har(entry(0)).replace(b'"pages": []', b'"pages": [{"title": "' + b"x" * 2_000_000 + b'"}]')
+    assert account(folder.take_one("page.har", page)) == (0, 0, {}, f"not a readable HAR file (entry 0, {why})")
+    many = har(*(entry(number, _pad="x" * 9_000) for number in range(5, 405)))
+    assert account(folder.take_one("many.har", many)) == (400, 0, {}, None)
+
+
+@pytest.mark.parametrize("encoding", [None, "base64"])
+def test_a_body_that_is_too_large_is_left_out(folder: Folder, monkeypatch: pytest.MonkeyPatch, encoding: str | None):
+    monkeypatch.setattr(analysis_har, "MAX_BODY", 10_000)
+    asked = entry(1)
+    asked["request"]["postData"] = {"text": "A" * 20_000, "encoding": encoding}
+    entries = [answered(0, text="A" * 20_000, encoding=encoding), asked, entry(2)]
+    assert account(folder.take_one("bodies.har", har(*entries))) == (1, 0, {"a body over 64 MiB": 2}, None)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body", [DEEP, '{"usage": ' + DEEP + "}", '{"usage": ' + "9" * 9_000 + "}", "data: " + DEEP + "\n\n"]
+)
+def test_bodies_nested_absurdly_and_absurd_numbers_are_calls_of_which_nothing_is_known(folder: Folder, body: str):
+    asked = entry(1)
+    asked["request"]["postData"]["text"] = body
+    report = folder.take_one("deep.har", har(answered(0, text=body), asked, entry(2)))
+    assert account(report) == (3, 0, {}, None)
+    assert [(row["response_id"], row["input_tokens"]) for row in folder.rows()] == [
+        (None, None),
+        ("c-1", 3),
+        ("c-2", 3),
+    ]
+
+
+def test_a_head_that_is_too_large_is_left_out(folder: Folder):
+    many = [{"name": "x-request-id", "value": str(number)} for number in range(100_000)]
+    asked, told = entry(0), entry(1)
+    asked["request"]["headers"], told["response"]["headers"] = many, many
+    long, large = entry(2, f"{OPENAI}?{'a=b&' * 300_000}"), entry(3)
+    large["response"]["headers"] = [{"name": "x-request-id", "value": "x" * (1 << 20)}]
+    odd = entry(4)
+    odd["request"]["headers"] = "none"
+    report = folder.take_one("heads.har", har(asked, told, long, large, odd, entry(5)))
+    assert account(report) == (1, 0, {"a head over 1 MiB": 4, "malformed entry": 1}, None)
+
+
+def test_few_digits_that_say_a_huge_number_cost_nothing(folder: Folder):
+    text = har(entry(0), entry(1))
+    text = text.replace(b'"status": 200', b'"status": 1e999999', 1).replace(b"1500.5", b"1e999999", 1)
+    assert account(folder.take_one("huge.har", text)) == (2, 0, {}, None)
+    assert [row["status_code"] for row in folder.rows()] == [None, 200]
+
+
+def test_a_large_text_takes_no_more_reads_than_it_must(folder: Folder):
+    reads: list[int] = []
+    path = folder.write("text.har", har(answered(0, text="x" * (32 << 20))))
+    entries = read_entries(path, lambda _, read, __: reads.append(read))
+    parsed: list[int] = []
+    metered = har_file._Metered.read
+
+    def counted(self: har_file._Metered, size: int = -1) -> bytes:
+        data = metered(self, size)
+        parsed.append(len(data))
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(har_file._Metered, "read", counted)
+        assert len(next(entries)["response"]["content"]["text"]) == 32 << 20
+    assert len(parsed) < 50
+
+
+def test_what_holds_too_many_values_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(har_file, "MAX_VALUES", 1_000)
+    report = folder.take_one("full.har", har(entry(0), entry(1, x=[{}] * 2_000)))
+    assert account(report) == (
+        1,
+        0,
+        {},
+        "not a readable HAR file (entry 1 holds more than 5000000 values: take it out)",
+    )
+    monkeypatch.setattr(analysis_har, "MAX_VALUES", 1_000)
+    full = answered(2, text=json.dumps({"x": [0] * 2_000}))
+    assert account(folder.take_one("body.har", har(full, entry(3)))) == (1, 0, {"more than 5000000 values": 1}, None)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
+import contextvars
 import gc
+import gzip
 import os
 import types
 from typing import TYPE_CHECKING, Any
 
 import anthropic
+import httpx
 import httpx2
 import openai
 import orjson
 import pytest
 import requests
 import turnledger
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 from said import completion
-from stub_server import json_reply, sse_reply
+from stub_server import Reply, json_reply, sse_reply
 from turnledger.instrument import capture as captures
 from turnledger.instrument import health
 from turnledger.instrument.documents import load_documents
-from turnledger.instrument.exchange import Exchange, is_secret_name
+from turnledger.instrument.exchange import REDACTED, Exchange, clean_headers, clean_url, clean_value, is_secret_name
 from turnledger.instrument.headers import HeaderList, of_response
+from turnledger.instrument.redact import without_secrets
 from turnledger.instrument.worker import Worker
 
 if TYPE_CHECKING:
@@ -136,11 +140,132 @@ def test_nor_of_a_call_that_fails(stub: StubServer, capture: Recorder, queued: l
         client.messages.create(model="claude-opus-4-8", max_tokens=5, messages=[{"role": "user", "content": "Hi"}])
     with httpx2.Client(base_url=f"http://user:{SECRET}@127.0.0.1:9") as client, pytest.raises(httpx2.ConnectError):
         client.post("/v1/messages", json={}, headers=SECRET_HEADERS)
-    heads = [item for item, _ in queued]
-    assert len(heads) == 2
-    assert not any(SECRET in str((item.sent.url, item.sent.headers, item.response_headers)) for item in heads)
+    (refused, _), (_, texts) = queued
+    assert SECRET not in str((refused.sent.url, refused.sent.headers, refused.response_headers))  # its body says it
+    assert [text for text in texts if SECRET in text] == []
     for row in capture.rows():
         assert SECRET not in str({name: value for name, value in row.items() if name != "content"})
+
+
+def remembered() -> list[str]:
+    """Return the texts with a secret that this thread remembers for its next calls."""
+    return [text for text in strings(list(contextvars.copy_context().values())) if SECRET in text]
+
+
+def test_a_failed_try_is_remembered_without_its_address(stub: StubServer, capture: Recorder):
+    answers = [json_reply({}, status=429), json_reply({}, status=307, location=f"/v1/elsewhere?{QUERY}")]
+    stub.script(*answers, json_reply(answer()))
+    capture.on()
+    with httpx2.Client() as client:
+        for _ in answers:
+            client.post(f"{stub.url}/v1/chat/completions?{QUERY}", json={}, headers=SECRET_HEADERS)
+            assert remembered() == []
+        client.post(f"{stub.url}/v1/chat/completions?{QUERY}", json={}, headers=SECRET_HEADERS)
+    assert [row["attempt_index"] for row in capture.rows()] == [0, 1, 0]
+
+
+def test_what_begins_during_a_call_and_outlives_it_keeps_no_address(capture: Recorder):
+    capture.hosts = {"api.acme.test": "openai"}
+    capture.on()
+    copies: list[contextvars.Context] = []
+
+    def serve(request: httpx2.Request) -> httpx2.Response:
+        copies.append(contextvars.copy_context())
+        return httpx2.Response(200, json=answer(), request=request)
+
+    with httpx2.Client(transport=httpx2.MockTransport(serve)) as client:
+        client.post(f"http://user:{SECRET}@api.acme.test/v1/chat/completions?{QUERY}", json={})
+    assert capture.row()["response_id"] == "c1"
+    assert [text for text in strings(list(copies[0].values())) if SECRET in text] == []
+
+
+def test_addresses_in_headers_lose_their_credentials(stub: StubServer, capture: Recorder, queued: list[Any]):
+    signed = f"https://user:{SECRET}@files.acme.test/a?X-Amz-Signature={SECRET}&page=2"
+    stub.script(json_reply(answer(), location=signed, link=f'<{signed}>; rel="next"', x_next=f"/a?sig={SECRET}"))
+    capture.on()
+    given = {"HTTP-Referer": signed, "x-portkey-config": f'{{"api_key": "{SECRET}"}}'}
+    with httpx2.Client(base_url=stub.url) as client:
+        client.post("/v1/chat/completions", json={}, headers=given)
+    assert [text for text in queued[0][1] if SECRET in text] == []
+    kept = orjson.loads(capture.row()["raw_metadata"])
+    there = f"https://files.acme.test/a?X-Amz-Signature={REDACTED}&page=2"
+    assert kept["request_headers"]["http-referer"] == there
+    assert "x-portkey-config" not in kept["request_headers"]
+    found = kept["response_headers"]
+    assert (found["location"], found["link"]) == (there, f'<{there}>; rel="next"')
+    assert found["x-next"] == f"/a?sig={REDACTED}"
+
+
+# --- what is there to hand out credentials
+
+HANDED_OUT = {"value": SECRET, "client_secret": {"value": SECRET}, "session": {"id": "sess_1", "model": "m-1"}}
+AROUND = [
+    Reply(orjson.dumps(HANDED_OUT), 200, {"content-type": "application/json"}),
+    Reply(gzip.compress(orjson.dumps(HANDED_OUT)), 200, {"content-encoding": "gzip"}),
+    Reply([orjson.dumps(HANDED_OUT)[:40], orjson.dumps(HANDED_OUT)[40:]]),
+]
+
+
+@pytest.mark.parametrize("reply", AROUND, ids=["plain", "packed", "in chunks"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_credentials_that_are_handed_out_wait_in_no_queue(
+    reply: Reply, stream: bool, stub: StubServer, capture: Recorder, queued: list[Any]
+):
+    stub.script(reply)
+    capture.on(capture_content=True)
+    with httpx.Client(base_url=stub.url) as client:
+        request = client.build_request("POST", "/v1/realtime/client_secrets", json={"session": {"model": "m-1"}})
+        response = client.send(request, stream=stream)
+        assert orjson.loads(response.read()) == HANDED_OUT
+    assert [text for text in queued[0][1] if SECRET in text] == []
+    row = capture.row()
+    assert dict(row["identifiers"])["session_id"] == ["sess_1"]
+    assert row["response_model"] == "m-1"
+    assert SECRET not in str(row)
+
+
+@pytest.mark.parametrize("body", [SECRET.encode(), b'{"x": "' + b"x" * 70_000 + SECRET.encode() + b'"}', b"[" * 9000])
+def test_what_cannot_be_taken_out_is_left_out_with_all_around_it(
+    body: bytes, stub: StubServer, capture: Recorder, queued: list[Any]
+):
+    stub.script(Reply(body, 200, {"x-request-id": "req_1"}))
+    capture.on()
+    assert httpx.post(f"{stub.url}/v1/realtime/client_secrets", json={}).content == body
+    assert [text for text in queued[0][1] if SECRET in text] == []
+    assert capture.row()["request_id"] == "req_1"
+
+
+def test_secrets_are_taken_out_and_nothing_else():
+    rules = load_documents().documents["openai"].surfaces[0].rules.with_secrets(["Value"])
+    said = {"value": 5, "text": "Hello you", "key": ["sk-" + "a" * 20], "x": {"value": [1], "n": None}, "api_key": ""}
+    expected = {**said, "value": REDACTED, "key": [REDACTED], "x": {"value": REDACTED, "n": None}}
+    assert without_secrets(said, rules) == expected
+
+
+@pytest.mark.parametrize("library", [httpx, requests])
+def test_a_packed_answer_is_unpacked_as_far_as_is_kept(
+    library: Any, stub: StubServer, capture: Recorder, queued: list[Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(captures, "MAX_BODY", 1 << 20)
+    packed = gzip.compress(b'{"id": "c1", "x": "' + b"x" * (20 << 20) + b'"}')
+    stub.script(Reply([packed], 200, {"content-encoding": "gzip"}))
+    capture.on()
+    taken: list[int] = []
+    bounded = captures.bounded_body
+    for seam in ("httpx_clients", "urllib3_pools"):
+        monkeypatch.setattr(
+            f"turnledger.instrument.seams.{seam}.bounded_body",
+            lambda pieces: (body := bounded(pieces), taken.append(len(body)))[0],
+        )
+    if library is httpx:
+        with httpx.stream("POST", f"{stub.url}/v1/chat/completions", json={}) as response:
+            assert len(response.read()) > 20 << 20
+    else:
+        with requests.post(f"{stub.url}/v1/chat/completions", json={}, stream=True, timeout=10) as response:
+            assert len(response.content) > 20 << 20
+    assert orjson.loads(capture.row()["raw_metadata"])["body_cut"] is True
+    assert taken == [(1 << 20) + 1]
+    assert len(queued) == 1
 
 
 def test_a_failure_to_clean_leaves_nothing_to_clean(
@@ -182,6 +307,44 @@ def test_a_secret_is_kept_on_no_list(name: str):
     assert of_response([pair]) == ([] if is_secret_name(name) else [pair])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "accessToken",
+        "X-AuthToken",
+        "x-authtoken",
+        "clientSecret",
+        "AWSAccessKeyId",
+        "subscription-key",
+        "sharedkey",
+        "pwd",
+    ],
+)
+def test_words_that_are_written_together_are_secrets_too(name: str):
+    assert is_secret_name(name)
+    assert clean_headers([(name, SECRET)]) == ()
+    assert SECRET not in clean_url(f"https://acme.test/a?{name}={SECRET}")
+
+
+@pytest.mark.parametrize("name", ["x-input-token-count", "x-ratelimit-remaining-tokens", "X-Keyword", "monkey", "ETag"])
+def test_words_that_are_none_are_kept(name: str):
+    assert not is_secret_name(name)
+
+
+@given(st.text('aé ?&=@:/#<>",;%[]', max_size=60))
+def test_a_value_is_clean_when_it_was_cleaned(value: str):
+    once = clean_value(value)
+    assert clean_value(once) == once
+    if "?" not in value and "@" not in value:
+        assert once == value
+
+
+@given(st.text("ab/:-", max_size=8), st.text("ab<>, ;", max_size=8))
+def test_what_stands_around_an_address_hides_nothing_of_it(before: str, after: str):
+    for address in (f"https://user:{SECRET}@a.test/x", f"https://a.test/x?sig={SECRET}", f"/x?a=1&token={SECRET}"):
+        assert SECRET not in clean_value(f"{before}{address}{after}")
+
+
 def test_the_list_holds_what_documents_name():
     rule = load_documents().request_headers
     assert all(map(rule.keeps, ("OpenAI-Organization", "anthropic-beta", "traceparent", "X-Session-Id", "user-agent")))
@@ -189,11 +352,6 @@ def test_the_list_holds_what_documents_name():
 
 
 # --- where content goes
-
-
-def scrambled(content: str, call_id: str) -> str:
-    """Return content that only those can read who know how it was scrambled."""
-    return f"{call_id}:{codecs.encode(content, 'rot13')}"
 
 
 def ask(stub: StubServer, *, stream: bool) -> None:
@@ -211,12 +369,19 @@ def ask(stub: StubServer, *, stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_content_is_stored_as_the_application_s_function_returns_it(stream: bool, stub: StubServer, capture: Recorder):
-    capture.on(capture_content=scrambled)
+    cipher = Fernet(Fernet.generate_key())
+
+    def encrypt(content: str, call_id: str) -> str:
+        return f"{call_id}:{cipher.encrypt(content.encode()).decode()}"
+
+    capture.on(capture_content=encrypt)
     ask(stub, stream=stream)
     row = capture.row()
     call_id, _, text = row["content"].partition(":")
     assert call_id == row["call_id"]
-    assert "What is it?" in codecs.decode(text, "rot13")
+    content = orjson.loads(cipher.decrypt(text))
+    assert content["request"]["messages"] == [{"role": "user", "content": "What is it?"}]
+    assert ("Hi there" if stream else "Hello!") in content["response"]
     assert "What is it?" not in str(row)
 
 
@@ -238,5 +403,5 @@ def test_content_is_not_stored_where_the_function_fails(stub: StubServer, captur
     row = capture.row()
     assert row["content"] is None
     assert row["response_id"] == "c1"
-    assert health.snapshot()["content.keep"] == 1
+    assert health.snapshot()["content.callable"] == 1
     assert os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT") is None

@@ -13,9 +13,9 @@ with placed as (
         coalesce(user_id, '') as user_id,
         coalesce(recording, '') as recording,
         coalesce(entry, epoch_us(started_at)) as begins,
-        coalesce(entry, epoch_us(ended_at)) as ends,
+        coalesce(entry, epoch_us(coalesce(ended_at, started_at))) as ends,
         epoch_us(started_at) as begins_at,
-        epoch_us(ended_at) as ends_at,
+        epoch_us(coalesce(ended_at, started_at)) as ends_at,
         if(parent_call_id is null and previous_response_id is null, prefix_digests, []) as prefix_digests,
         answer_digests
     from call_keys

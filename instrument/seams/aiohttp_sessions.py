@@ -12,7 +12,7 @@ import inspect
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
-from ..capture import Capture, Sent, in_flight, whole_body
+from ..capture import MAX_BODY, Capture, Sent, in_flight, whole_body
 from .aiohttp_reader import reader_tee, watch_end
 from .seam import Seam
 from .tees import Flow
@@ -98,4 +98,4 @@ def _respond(tee: Any, capture: Capture, response: Any) -> None:
 
 def _decoded(body: bytes) -> bytes:
     """Decompress a body of a session that was told not to; any other comes decompressed."""
-    return zlib.decompressobj(_ANY_ZLIB).decompress(body) if body.startswith(_GZIP) else body
+    return zlib.decompressobj(_ANY_ZLIB).decompress(body, MAX_BODY + 1) if body.startswith(_GZIP) else body

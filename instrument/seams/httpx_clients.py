@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
-from ..capture import Capture, Sent, in_flight
+from ..capture import Capture, Sent, bounded_body, in_flight
 from .seam import Seam
 from .tees import Flow, async_tee, sync_tee
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from ..runtime import Runtime
+
+
+_PIECE: Final = 1 << 16
+"""Bytes that are decoded at once, about what comes off a connection: what they unpack to was in memory before."""
 
 
 def _wrap(library: ModuleType) -> None:
@@ -61,4 +65,5 @@ def _respond(library: ModuleType, tee: Any, capture: Capture, response: Any) -> 
 
 def _decoded(library: ModuleType, encoding: str, raw: bytes) -> bytes:
     """Decode a teed body with the decoders of the library the application itself uses."""
-    return library.Response(200, headers={"content-encoding": encoding}, content=raw).content
+    packed = (raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE))
+    return bounded_body(library.Response(200, headers={"content-encoding": encoding}, content=packed).iter_bytes())

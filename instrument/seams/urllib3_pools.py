@@ -14,7 +14,7 @@ import io
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from ..capture import Capture, Sent, TextHeaders, in_flight, whole_body
+from ..capture import Capture, Sent, TextHeaders, bounded_body, in_flight, whole_body
 from .seam import Seam
 from .tees import Flow
 
@@ -149,4 +149,4 @@ def _through(chunks: Iterator[bytes], response: Any, flow: Flow) -> Iterator[byt
 def _decoded(kind: type[Any], encoding: str, raw: bytes) -> bytes:
     """Decode a body with the decoders of the library the application itself uses."""
     response = kind(io.BytesIO(raw), headers={"content-encoding": encoding}, preload_content=False)
-    return b"".join(response.stream(decode_content=True))
+    return bounded_body(response.stream(decode_content=True))
