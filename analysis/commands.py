@@ -29,6 +29,7 @@ from .output import Format, format_of, printable_lines, write_frame, write_text
 from .provider_page import provider_markdown, provider_page, surface_table
 from .providers import configure, find_document, provider_overview, provider_table
 from .recommending import recommend_command
+from .retention import retention
 from .shell import FOR_PEOPLE, opened, say
 from .upkeep import upkeep
 
@@ -40,6 +41,7 @@ app: Final = typer.Typer(
 )
 app.add_typer(listing)
 app.add_typer(upkeep)
+app.add_typer(retention)
 app.add_typer(recommend_command)
 app.add_typer(doctor_command)
 app.add_typer(import_command, name="import", help="Import recorded exchanges.")

@@ -13,8 +13,6 @@ from ..exporters.rewriting import GRACE_S
 from .output import Format
 
 ROWS_SHOWN: Final = 50
-_AGE: Final = re.compile(r"(\d{1,5})\s*([mhdw])")
-_AGE_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 StoreOption = Annotated[
     str | None,
@@ -42,8 +40,9 @@ GraceOption = Annotated[
     ),
 ]
 DEFAULT_GRACE: Final = f"{GRACE_S / 3600:.0f}h"
-_DURATION: Final = re.compile(r"(\d{1,6})\s*([smhd]?)")
-_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+_DURATION: Final = re.compile(r"(\d{1,6})\s*([smhdw]?)")
+_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def duration_s(text: str) -> float:
@@ -58,6 +57,18 @@ def duration_s(text: str) -> float:
     return float(int(found[1]) * _UNITS_S[found[2]])
 
 
+def age(text: str) -> timedelta | None:
+    """Return an age such as ``7d``, None if it is none."""
+    found = _DURATION.fullmatch(text.strip())
+    return timedelta(seconds=duration_s(text)) if found is not None and found[2] else None
+
+
+def moment_ago(past: timedelta) -> datetime:
+    """Return the moment an age ago; one before all time is the first there is."""
+    now = datetime.now(UTC)
+    return now - past if past < now - _FIRST else _FIRST
+
+
 def since_moment(text: str | None) -> datetime | None:
     """Return the moment that ``--since`` names; a date without a zone is UTC.
 
@@ -66,8 +77,8 @@ def since_moment(text: str | None) -> datetime | None:
     """
     if text is None:
         return None
-    if age := _AGE.fullmatch(text.strip()):
-        return datetime.now(UTC) - timedelta(**{_AGE_UNITS[age[2]]: int(age[1])})
+    if (past := age(text)) is not None:
+        return moment_ago(past)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -207,7 +207,7 @@ def _footer(store: Store, file: Found, report: CompactReport) -> Footer | None:
         footer = footer_of(store.storage, file.name)
         refusal = not_ours(footer)
     except ValueError as error:
-        footer, refusal = None, f"it is damaged ({error})"
+        footer, refusal = None, str(error)
     if refusal is None:
         return footer
     report.leave(f"{store.storage.path(file.name)}: left as it is, {refusal}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from .schema import FILE_VERSION, SCHEMA_VERSION, SPAN_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
     from .storage import Storage
 
@@ -58,6 +59,17 @@ def footer_of(storage: Storage, name: str) -> Footer:
     )
 
 
+@contextlib.contextmanager
+def damage_as_value_error() -> Generator[None]:
+    """Raise ValueError where Arrow finds a file damaged, so that OSError says that it cannot be read for now."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # Arrow's own of a damaged file have none
+            raise
+        raise ValueError(f"it is damaged ({error})") from error
+
+
 def not_ours(footer: Footer) -> str | None:
     """Return why a file cannot be rewritten without losing what it holds, None if it can be."""
     if footer.version > SCHEMA_VERSION:
@@ -79,10 +91,8 @@ def _read(storage: Storage, name: str) -> pq.FileMetaData:
         length = int.from_bytes(tail[-8:-4], "little") + 8
         if len(tail) < length <= size:
             tail = _tail(file, size, length)
-    try:
+    with damage_as_value_error():
         return pq.read_metadata(pa.BufferReader(tail))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(*error.args) from error
 
 
 def _tail(file: IO[bytes], size: int, length: int) -> bytes:

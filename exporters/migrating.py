@@ -78,7 +78,7 @@ def _migrate_file(store: Store, name: str, report: MigrateReport) -> None:
     except FileNotFoundError:  # another upkeep has replaced it, with today's columns
         return
     except ValueError as error:
-        refusal = f"it is damaged ({error})"
+        refusal = str(error)
     if refusal is not None:
         report.left.append(f"{store.storage.path(name)}: left as it is, {refusal}")
         return

@@ -11,12 +11,12 @@ import errno
 import os
 import secrets
 import time
-from typing import IO, TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .footers import Footer, footer_of, not_ours, replacing
+from .footers import Footer, damage_as_value_error, footer_of, not_ours, replacing
 from .locks import released_in_children, try_lock
 from .rolling import write_table
 from .schema import SCHEMA_VERSION, SPAN_SCHEMA
@@ -25,7 +25,7 @@ from .storage import FolderStorage, make_folder
 from .store import META, SPANS, day_folder, day_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from .snapshot import Listing
     from .storage import Found, Storage
@@ -47,6 +47,9 @@ _ORDER: Final[tuple[tuple[str, Literal["ascending"]], ...]] = (
     ("attempt_index", "ascending"),
     ("span_id", "ascending"),
 )
+
+
+Read = TypeVar("Read")
 
 
 class StoreBusyError(OSError):
@@ -91,31 +94,72 @@ def rewrite(
         OutdatedError: if other files count now; nothing is written then.
         OSError: if a file cannot be read or written for now; nothing is written then.
     """
-    storage = store.storage
-    known = _names(storage, day)
-    if not _counts(storage, *files):
-        raise OutdatedError
-    sources, left = _sources(storage, files)
+    place = _begin(store, day, files)
+    sources, left = _readable(place.storage, files, _source)
     before = pa.concat_tables([SPAN_SCHEMA.empty_table(), *(source.spans for source in sources.values())])
     after = before if change is None else change(before)
     worth = len(sources) > 1 or any(source.footer.version < SCHEMA_VERSION for source in sources.values())
     if not sources or (not worth if change is None else after is before):
         return Rewritten(None, 0, before.num_rows, before.num_rows, left)
-    stems = {stem for name, source in sources.items() for stem in (stem_of(name), *source.footer.replaces)}
-    table = after.select(SPAN_SCHEMA.names).cast(replacing(SPAN_SCHEMA, stems)).sort_by(list(_ORDER))
+    footers = {name: source.footer for name, source in sources.items()}
+    new = _replace(place, footers, after, changes=change is not None)
+    return Rewritten(new, len(sources), before.num_rows, after.num_rows, left)
+
+
+def drop(store: Store, day: str, files: Sequence[str]) -> Rewritten:
+    """Write a file without spans that replaces files of a day; of these only what they say of themselves is read.
+
+    Args:
+        store: the store.
+        day: the day of all the files.
+        files: their names; they are removed by ``remove_replaced``, later.
+
+    Raises:
+        OutdatedError: if other files count now; nothing is written then.
+        OSError: if a file cannot be read or written for now; nothing is written then.
+    """
+    place = _begin(store, day, files)
+    footers, left = _readable(place.storage, files, footer_of)
+    rows = sum(footer.rows for footer in footers.values())
+    if not rows:
+        return Rewritten(None, 0, 0, 0, left)
+    new = _replace(place, footers, SPAN_SCHEMA.empty_table(), changes=True)
+    return Rewritten(new, len(footers), rows, 0, left)
+
+
+class _Place(NamedTuple):
+    """The day of a store where files are to be replaced, and the files that were there at the beginning."""
+
+    storage: Storage
+    day: str
+    known: set[str]
+
+
+def _begin(store: Store, day: str, files: Sequence[str]) -> _Place:
+    place = _Place(store.storage, day, _names(store.storage, day))
+    if not _counts(store.storage, *files):
+        raise OutdatedError
+    return place
+
+
+def _replace(place: _Place, footers: Mapping[str, Footer], spans: pa.Table, *, changes: bool) -> str:
+    """Write spans as a file that replaces others, if these count until it is there; returns its name."""
+    storage, day, known = place
+    stems = {stem for name, footer in footers.items() for stem in (stem_of(name), *footer.replaces)}
+    table = spans.select(SPAN_SCHEMA.names).cast(replacing(SPAN_SCHEMA, stems)).sort_by(list(_ORDER))
 
     def write(file: IO[bytes]) -> None:
         write_table(table, file)
         now = _names(storage, day)
-        if not (sources.keys() <= now and {name for name in now if is_rewritten(name)} <= known):
+        if not (footers.keys() <= now and {name for name in now if is_rewritten(name)} <= known):
             raise OutdatedError
 
-    number, kind = 1 + max(map(number_of, known), default=0), 0 if change else 1  # of two at once, the one that changes
-    new = name_of(day, f"{number:08d}-{kind}{secrets.token_hex(4)}-r")
+    number = 1 + max(map(number_of, known), default=0)
+    new = name_of(day, f"{number:08d}-{int(not changes)}{secrets.token_hex(4)}-r")  # of two, the one that changes
     storage.publish(new, write)
     if not _counts(storage, new):
         raise OutdatedError
-    return Rewritten(new, len(sources), before.num_rows, after.num_rows, left)
+    return new
 
 
 def _counts(storage: Storage, *names: str) -> bool:
@@ -133,18 +177,20 @@ class _Source(NamedTuple):
     spans: pa.Table
 
 
-def _sources(storage: Storage, files: Sequence[str]) -> tuple[dict[str, _Source], list[str]]:
-    """Return what is in files, and a line for each that is to be left as it is."""
-    sources: dict[str, _Source] = {}
+def _readable(
+    storage: Storage, files: Sequence[str], read: Callable[[Storage, str], Read]
+) -> tuple[dict[str, Read], list[str]]:
+    """Return what is read of files, and a line for each that is to be left as it is."""
+    found: dict[str, Read] = {}
     left: list[str] = []
     for name in files:
         try:
-            sources[name] = _source(storage, name)
+            found[name] = read(storage, name)
         except FileNotFoundError:
             raise OutdatedError from None
         except ValueError as error:
             left.append(f"{storage.path(name)}: left as it is, {error}")
-    return sources, left
+    return found, left
 
 
 def _source(storage: Storage, name: str) -> _Source:
@@ -157,13 +203,8 @@ def _source(storage: Storage, name: str) -> _Source:
     footer = footer_of(storage, name)
     if (refusal := not_ours(footer)) is not None:
         raise ValueError(refusal)
-    with storage.open(name) as file:
-        try:
-            table = pq.ParquetFile(file).read()
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # Arrow's own of a damaged file have none
-                raise
-            raise ValueError(f"it is damaged ({error})") from error
+    with storage.open(name) as file, damage_as_value_error():
+        table = pq.ParquetFile(file).read()
     return _Source(footer, _with_columns(table))
 
 
@@ -182,13 +223,16 @@ class Removed(NamedTuple):
     size: int = 0
 
 
-def remove_replaced(store: Store, grace_s: float = GRACE_S, *, day: str | None = None) -> Removed:
+def remove_replaced(
+    store: Store, grace_s: float = GRACE_S, *, day: str | None = None, litter_s: float = _LITTER_S
+) -> Removed:
     """Remove files that have been replaced for a while, and what dead writers have left unfinished.
 
     Args:
         store: the store.
         grace_s: how long a replaced file stays, for readers that have listed the store before.
         day: look at this day only, and at nothing unfinished.
+        litter_s: for how long nobody has written to a file that is unfinished for good.
 
     Raises:
         OSError: if a file cannot be removed, or it is uncertain what counts.
@@ -197,7 +241,7 @@ def remove_replaced(store: Store, grace_s: float = GRACE_S, *, day: str | None =
     listing = list_files(storage, SPANS if day is None else day_folder(day)).certain()
     litter = storage.litter() if day is None else ()
     due = [file for file in listing.replaced if now - listing.replaced_at[file.name] >= grace_s]
-    due += [file for file in litter if now - file.modified >= _LITTER_S]
+    due += [file for file in litter if now - file.modified >= litter_s]
     due += [file for file in listing.files if now - file.modified >= _EMPTY_S and _is_done(storage, listing, file)]
     for file in due:
         storage.remove(file.name)
@@ -235,7 +279,9 @@ def upkeep(store: Store, wait_s: float = 60.0) -> Generator[None]:
         while not _taken(descriptor):
             if time.monotonic() >= deadline:
                 raise StoreBusyError(
-                    errno.EBUSY, "another compaction, migration or erasure is at work: try again later", str(root)
+                    errno.EBUSY,
+                    "another upkeep (compact, migrate, prune, erase) is at work: try again later",
+                    str(root),
                 )
             time.sleep(0.05)
         yield

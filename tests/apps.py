@@ -53,10 +53,13 @@ BEGINNING = """
 class App:
     """A running application; what it says is a line each."""
 
-    def __init__(self, store: Path, stub: StubServer, code: str, before: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: Path, stub: StubServer, code: str, before: Sequence[str] = (), stdin: int | None = None
+    ) -> None:
         script = textwrap.dedent(BEGINNING) + textwrap.dedent(code)
         command = [*before, sys.executable, "-c", script, str(store), stub.url, stub.host]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
         self.said: list[str] = []
 
     def __enter__(self) -> Self:

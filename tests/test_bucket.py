@@ -513,6 +513,20 @@ def test_upkeep(address: str, run: Any):
     assert "nothing to do" in run("migrate", "--store", address).stderr
 
 
+def test_retention(address: str, run: Any):
+    for user in ("alice@example.com", "bob@example.com"):
+        write(address, call_row(user_id=user, raw_usage="{}"), call_row(tags=[("owner", user)]))
+    assert "searched" in run("erase", "--user", "alice@example.com", "--store", address).stderr
+    assert len(names(address)) == 2
+    tables = [pq.read_table(at(address).open(name)).to_pylist() for name in names(address)]
+    assert "alice@example.com" not in str(tables)
+    assert sorted(len(table) for table in tables) == [1, 2]
+    before = ("--before", "2026-11-02", "--store", address)
+    assert "the details of 1 spans" in run("prune", "--keep-costs", *before).stderr
+    assert "pruned: 3 spans" in run("prune", *before).stderr
+    assert [pq.read_table(at(address).open(name)).num_rows for name in names(address)] == [0]
+
+
 def test_queries_read_this_store_and_nothing_else(address: str, run: Any):
     store = write(address, call_row())
     store.storage.publish("spans/other.txt", lambda file: file.write(b"n\n1\n"))

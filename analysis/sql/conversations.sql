@@ -36,12 +36,15 @@ select
     count(*) filter (where call_id in (select call_id from unpriced_calls)) as unpriced_calls,
     count(*) filter (where error_type is not null) as failed_calls,
     struct_pack(
-        surfaces := list(distinct surface),
-        service_tiers := list(distinct service_tier) filter (where service_tier is not null),
-        finish_reasons := list_distinct(flatten(list(finish_reasons) filter (where finish_reasons is not null)))
+        surfaces := list(distinct surface order by surface),
+        service_tiers := list(distinct service_tier order by service_tier) filter (where service_tier is not null),
+        finish_reasons := list_sort(list_distinct(
+            flatten(list(finish_reasons) filter (where finish_reasons is not null))
+        ))
     ) as provider_metadata,
-    list_distinct(flatten(flatten(list(map_values(identifiers)) filter (where identifiers is not null))))
-        as extracted_identifiers,
+    list_sort(list_distinct(
+        flatten(flatten(list(map_values(identifiers)) filter (where identifiers is not null)))
+    )) as extracted_identifiers,
     list(
         struct_pack(
             call_id := call_id, started_at := started_at, input_tokens := input_tokens, output_tokens := output_tokens,
