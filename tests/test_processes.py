@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor as Pool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from apps import App, conversations
 from said import completion
@@ -260,3 +265,46 @@ def test_a_process_of_multiprocessing(method: str, ending: str, provider: StubSe
     assert "parent" in said
     assert "child" in said
     check(tmp_path, said)
+
+
+# --- a server that forks its workers
+
+SITE = """
+    import os, sys
+    import httpx2, turnledger
+
+    turnledger.instrument(store={store!r}, hosts={{{host!r}: "openai"}})
+
+    def site(environ, start_response):
+        with turnledger.conversation(environ["PATH_INFO"][1:]):
+            httpx2.post({url!r} + "/v1/chat/completions", json={{"model": "gpt-4o", "messages": []}}, timeout=60)
+        start_response("200 OK", [])
+        return [str(os.getpid()).encode()]
+"""
+
+
+@pytest.mark.parametrize("preload", [True, False], ids=["instrumented before the fork", "instrumented in the workers"])
+def test_a_server_that_forks_and_recycles_its_workers(preload: bool, provider: StubServer, tmp_path: Path):
+    store = tmp_path / "store"
+    site = textwrap.dedent(SITE).format(store=str(store), host=provider.host, url=provider.url)
+    (tmp_path / "site_app.py").write_text(site)
+    options = ["--bind", "127.0.0.1:0", "--workers", "3", "--max-requests", "8", *(["--preload"] if preload else [])]
+    with subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", *options, "site_app:site"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        listening = next(line for line in server.stderr if "Listening at" in line)
+        reading = threading.Thread(target=server.stderr.read)
+        reading.start()  # what it goes on to say must not fill the pipe
+        address = re.search(r"http://[\d.:]+", listening)
+        assert address is not None
+        names = [f"request-{number}" for number in range(40)]
+        with httpx.Client(base_url=address[0], transport=httpx.HTTPTransport(retries=5)) as client, Pool(4) as pool:
+            workers = set(pool.map(lambda name: client.get(f"/{name}", timeout=60).text, names))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+        reading.join()
+    assert len(workers) > 3
+    assert str(server.pid) not in workers
+    assert conversations(Store.at(store)) == dict.fromkeys(names, 1)
+    assert list(store.glob("spool/*")) == []
