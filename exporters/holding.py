@@ -25,6 +25,12 @@ class Records(NamedTuple):
     rows: int
 
 
+def _joined(together: list[Records]) -> Records:
+    if len(together) == 1:
+        return together[0]
+    return Records(b"".join(one.data for one in together), sum(one.rows for one in together))
+
+
 class Holding:
     """Hands what it is given to ``write``, in order, on a thread of its own.
 
@@ -126,7 +132,7 @@ class Holding:
             self._being_written = taken[0][0]
         together = [records for _, records in taken]
         try:
-            self._write(Records(b"".join(one.data for one in together), sum(one.rows for one in together)))
+            self._write(_joined(together))
         except Exception as error:  # noqa: BLE001  nothing of ours reaches the application
             health.failed("store.write", error)
             with self._condition:

@@ -92,7 +92,8 @@ _DIRECT: Final = {
     "billed_cost_usd": keys.BILLED_COST_USD,
 }
 _JSON: Final = {**_SIZES, **_MAP, **_COUNT_MAP}
-_ELSEWHERE: Final = frozenset({keys.CACHE_WRITE_TOKENS_ALIAS, keys.PROVIDER_NAME})
+_ELSEWHERE: Final = {keys.PROVIDER_NAME: None, keys.CACHE_WRITE_TOKENS_ALIAS: "cache_write_tokens"}
+"""Attributes that say again what a column has, and the column where it may be only here."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_US, _LAST_US = (
     (moment - _EPOCH) // timedelta(microseconds=1)
@@ -116,11 +117,13 @@ def span_columns(spans: Sequence[ReadableSpan]) -> Columns:
     for column, key in _DIRECT.items():
         columns[column] = [found.pop(key, None) for found in attributes]
     for column, key in _JSON.items():
-        columns[column] = [_loaded(found.pop(key, None)) for found in attributes]
-    alias = keys.CACHE_WRITE_TOKENS_ALIAS
-    if any(alias in found for found in attributes):
-        written = zip(columns["cache_write_tokens"], attributes, strict=True)
-        columns["cache_write_tokens"] = [found.get(alias) if value is None else value for value, found in written]
+        values = [found.pop(key, None) for found in attributes]
+        columns[column] = [value if value is None else _loaded(value) for value in values]
+    for key in _ELSEWHERE:
+        values = [found.pop(key, None) for found in attributes]
+        if (column := _ELSEWHERE[key]) is not None:
+            pairs = zip(columns[column], values, strict=True)
+            columns[column] = [value if said is None else said for said, value in pairs]
     columns["billed_cost_usd"] = [converted("billed_cost_usd", value) for value in columns["billed_cost_usd"]]
     columns["attributes"] = [_rest(found) for found in attributes]
     return columns
@@ -179,8 +182,6 @@ def _microseconds(unix_ns: int | None) -> int | None:
 
 
 def _loaded(value: Any) -> Any:
-    if value is None:
-        return None
     try:
         found: Any = orjson.loads(value)
     except (TypeError, ValueError):
@@ -242,15 +243,15 @@ def _rest(attributes: dict[str, Any]) -> str | None:
     rest = attributes if len(kept) == len(attributes) else {key: attributes[key] for key in kept}
     if not rest:
         return None
-    for key in rest.keys() & _URL_KEYS:
-        if isinstance(rest[key], str):
+    for key in _URL_KEYS:
+        if isinstance(rest.get(key), str):
             rest[key] = _clean(rest[key])
     return as_json(rest)
 
 
 @lru_cache(maxsize=1024)  # the same keys come with every span
 def _kept(names: tuple[str, ...]) -> list[str]:
-    return [key for key in names if key not in _ELSEWHERE and not is_secret_name(key.rpartition(".")[2])]
+    return [key for key in names if not is_secret_name(key.rpartition(".")[2])]
 
 
 def _clean(url: str) -> str:

@@ -11,7 +11,6 @@ import contextvars
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-import orjson
 from opentelemetry import context as otel_context
 from opentelemetry.trace import set_span_in_context
 
@@ -20,6 +19,7 @@ from .attempts import Key, Place, RawHeaders
 from .exchange import Exchange, clean_url
 from .headers import of_response
 from .redact import without_secrets
+from .spans import as_json
 from .wire import decode_body
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Capture:
         self.body, self.decode = b"", None
         documents = decode_body(body).documents if len(body) <= MAX_HANDING_OUT else ()
         if len(documents) == 1:
-            self.body = orjson.dumps(without_secrets(documents[0], self.match.surface.rules))
+            self.body = as_json(without_secrets(documents[0], self.match.surface.rules)).encode()
 
     @property
     def weight(self) -> int:

@@ -49,6 +49,7 @@ def sse_reply(chunks: Sequence[bytes], *, chunk_delay_s: float = 0.0, **headers:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the second write waits 40 ms for the client to have seen the first
 
     def do_POST(self) -> None:
         stub: StubServer = self.server.stub  # type: ignore[attr-defined]

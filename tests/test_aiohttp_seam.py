@@ -295,3 +295,15 @@ def test_our_failures_stay_ours(step: str, stub: StubServer, recorder: Recorder,
     assert asyncio.run(ask()) == BODY
     assert health.snapshot()[f"aiohttp.{step}"] >= 1
     assert recorder.row()["request_model"] == "gpt-5-mini"
+
+
+@pytest.mark.parametrize("path", ["", "/", "/?a=b", "#/v1/x"])
+def test_an_endpoint_at_the_root_of_its_host(path: str, stub: StubServer, capture: Recorder):
+    async def ask() -> Any:
+        async with aiohttp.ClientSession() as session, session.post(stub.url + path, json={"inputs": "Hi"}) as response:
+            return await response.json()
+
+    stub.script(json_reply({"generated_text": "Hello"}))
+    capture.hosts = {stub.host: "huggingface"}
+    _, rows = capture.same_with_and_without(lambda: asyncio.run(ask()))
+    assert [row["provider"] for row in rows] == ["huggingface"]

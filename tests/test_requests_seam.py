@@ -312,3 +312,12 @@ def test_our_failures_stay_ours(step: str, stub: StubServer, recorder: Recorder,
     assert requests.post(stub.url + PATH, json=ASKED, timeout=5).content == BODY
     assert health.snapshot()[f"urllib3.{step}"] >= 1
     assert recorder.row()["request_model"] == "gpt-5-mini"
+
+
+def test_an_endpoint_at_the_root_of_its_host_behind_a_proxy(stub: StubServer, capture: Recorder):
+    stub.script(json_reply({"generated_text": "Hello"}))
+    capture.hosts = {"tgi.acme.test": "huggingface"}
+    capture.on()
+    proxies = {"http": stub.url}
+    requests.post("http://tgi.acme.test/?a=b", json={"inputs": "Hi"}, proxies=proxies, timeout=10)
+    assert capture.row()["server_address"] == "tgi.acme.test"

@@ -235,6 +235,18 @@ def test_what_cannot_be_taken_out_is_left_out_with_all_around_it(
     assert capture.row()["request_id"] == "req_1"
 
 
+@pytest.mark.parametrize("odd", [str(2**70), "-1" + "0" * 30, r'"\ud800"'], ids=["large", "small", "surrogate"])
+def test_values_of_no_64_bits_and_no_unicode_are_handed_on(odd: str, stub: StubServer, capture: Recorder):
+    body = f'{{"value": "{SECRET}", "odd": {odd}, "session": {{"id": "sess_1"}}}}'
+    stub.script(Reply(body.encode(), 200, {"x-request-id": "req_1"}))
+    capture.on()
+    httpx.post(f"{stub.url}/v1/realtime/client_secrets", json={})
+    row = capture.row()
+    assert (row["request_id"], dict(row["identifiers"])["session_id"]) == ("req_1", ["sess_1"])
+    assert SECRET not in str(row)
+    assert health.snapshot() == {}
+
+
 def test_secrets_are_taken_out_and_nothing_else():
     rules = load_documents().documents["openai"].surfaces[0].rules.with_secrets(["Value"])
     said = {"value": 5, "text": "Hello you", "key": ["sk-" + "a" * 20], "x": {"value": [1], "n": None}, "api_key": ""}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..capture import MAX_BODY, Capture, Sent, in_flight, whole_body
 from .aiohttp_reader import reader_tee, watch_end
-from .seam import Seam
+from .seam import Seam, path_of
 from .tees import Flow
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _request_with(middleware: Any, original: Any) -> Any:
 def _may_match(runtime: Runtime, method: Any, url: Any) -> bool:
     """Tell by the last words of a path, which a session's base URL does not change."""
     try:
-        path = url.partition("?")[0].partition("#")[0] if isinstance(url, str) else url.raw_path
+        path = path_of(url) if isinstance(url, str) else url.raw_path
         return runtime.registry.may_match(method.upper(), path.encode())
     except Exception:  # noqa: BLE001  whatever the library itself will refuse
         return False

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from ..runtime import Runtime
 
 
+def path_of(address: str) -> str:
+    """Return the path of an address, which may begin with its host or with its path, without query and fragment."""
+    address = address.partition("?")[0].partition("#")[0]
+    if address[:1] == "/":
+        return address
+    _, whole, rest = address.partition("://")
+    return f"/{rest.partition('/')[2]}" if whole else address
+
+
 class Seam:
     """The wrapped methods of client libraries that work alike.
 

@@ -15,7 +15,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from ..capture import Capture, Sent, TextHeaders, bounded_body, in_flight, whole_body
-from .seam import Seam
+from .seam import Seam, path_of
 from .tees import Flow
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ SEAM: Final = Seam("urllib3", ("urllib3",), _wrap)
 def _begin(runtime: Runtime, pool: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Capture | None:
     _, method, target, *rest = args
     registry = runtime.registry
-    path = target.partition("?")[0]
-    if not registry.may_match(method, path.encode()):
+    if not registry.may_match(method, path_of(target).encode()):
         return None
     url = target if target[:1] != "/" else f"{pool.scheme}://{_netloc(pool)}{target}"  # whole where a proxy forwards it
     scheme, address = url.split("://", 1)
