@@ -228,9 +228,10 @@ class Ledger:
         return self.sql(
             f"""
             select {groups}, count(*) as calls,
-                sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens,
-                sum(cache_read_tokens)::bigint as cache_read_tokens,
-                sum(cache_write_tokens)::bigint as cache_write_tokens,
+                try_cast(sum(input_tokens) as bigint) as input_tokens,
+                try_cast(sum(output_tokens) as bigint) as output_tokens,
+                try_cast(sum(cache_read_tokens) as bigint) as cache_read_tokens,
+                try_cast(sum(cache_write_tokens) as bigint) as cache_write_tokens,
                 sum(cost_usd) as cost_usd, sum(billed_cost_usd) as billed_cost_usd,
                 count(*) filter (where call_id in (select call_id from unpriced_calls)) as unpriced_calls
             from calls

@@ -20,6 +20,9 @@ Path = tuple[str, ...]
 ROOT: Final = "$"
 """The path of a document itself."""
 
+MAX_COUNT: Final = 10**15
+"""Exclusive bound of a count. One that is larger is no count of anything, and sums of a few would leave 64 bits."""
+
 _STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[(?:\w+=[\w-]+)?\])*)")
 _ELEMENTS = re.compile(r"\[.*?\]")
 
@@ -120,9 +123,7 @@ def _count(usage: dict[str, Any], path: Path) -> int | None:
 
 
 def as_count(value: Any) -> int | None:
-    """Return a non-negative whole number from JSON as int, anything else as None."""
+    """Return a non-negative whole number from JSON as int, anything else, and what no call counts, as None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if value != value or value in (float("inf"), float("-inf")) or value < 0 or value >= 1 << 63:  # noqa: PLR0124  NaN
-        return None
-    return int(value)
+    return int(value) if 0 <= value < MAX_COUNT else None  # NaN is in no range

@@ -250,8 +250,9 @@ def test_no_bytes_make_extraction_raise(request: bytes, response: bytes, surface
         b"\xff\xfe" * 1000,
         b'{"usage": {"prompt_tokens": 1e400}}',
         b'{"usage": {"prompt_tokens": ' + b"9" * 5000 + b"}}",
+        b'{"usage": {"prompt_tokens": 1000000000000000}}',
     ],
-    ids=["deep list", "deep object", "deep event", "surrogate", "no text", "infinite", "huge number"],
+    ids=["deep list", "deep object", "deep event", "surrogate", "no text", "infinite", "huge number", "no count"],
 )
 def test_monsters(body: bytes):
     found = facts("openai/chat.completions", body)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import turnledger
 from store_rows import NOON, call_row, write_store
+from turnledger.analysis import sql as models
 from turnledger.analysis.ledger import StoreError
 from turnledger.exporters.store import day_folder
 from turnledger.exporters.writing import write_rows
@@ -151,3 +152,20 @@ def test_limits_are_passed_on_and_nothing_is_left_in_the_working_folder(
         assert ledger.sql("select current_setting('TimeZone')").item() == "UTC"
         assert ledger.calls().height == 1
     assert os.listdir(tmp_path) == ["store"]  # noqa: PTH208  the names are what is asserted
+
+
+def test_counts_that_are_none_stop_no_report(tmp_path: Path) -> None:
+    most = (1 << 63) - 1
+    sizes = [{"role": role, "messages": 1, "size": 10, "media": 0, "digest": role} for role in ("user", "assistant")]
+    counts = dict.fromkeys(("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"), most)
+    rows = [
+        call_row(**counts, conversation_id="c", conversation_source="app", message_sizes=sizes, message_count=1)
+        for _ in range(3)
+    ]
+    write_store(tmp_path, [*rows, call_row()])
+    with turnledger.open(tmp_path) as ledger:
+        for model in models.ORDER:
+            ledger.sql(f"from {model}")
+        totals = {row["conversation"]: row for row in ledger.costs("conversation").to_dicts()}
+        assert totals["c"]["input_tokens"] is None
+        assert ledger.sql("select count(*) from unpriced_calls").item() == 3

@@ -81,6 +81,7 @@ def counted() -> Iterator[None]:
     health.reset()
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # as an error it would be sent by nobody
 @pytest.mark.parametrize("client", SIZES)
 def test_mutated_exchanges(client: str, tmp_path: Path):
     first = sum(list(SIZES.values())[: list(SIZES).index(client)])

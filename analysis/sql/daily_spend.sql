@@ -4,9 +4,9 @@ select
     calls.provider,
     coalesce(calls.response_model, calls.request_model) as model,
     count(*) as calls,
-    sum(calls.input_tokens)::bigint as input_tokens,
-    sum(calls.output_tokens)::bigint as output_tokens,
-    sum(calls.cache_read_tokens)::bigint as cache_read_tokens,
+    try_cast(sum(calls.input_tokens) as bigint) as input_tokens,
+    try_cast(sum(calls.output_tokens) as bigint) as output_tokens,
+    try_cast(sum(calls.cache_read_tokens) as bigint) as cache_read_tokens,
     sum(calls.cost_usd) as cost_usd,
     count(unpriced_calls.call_id) as unpriced_calls
 from calls

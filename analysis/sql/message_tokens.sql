@@ -67,10 +67,12 @@ shared as (
     select
         kinds.*,
         count(*) over (partition by call_id, pool) as pool_size,
-        round(group_tokens::double * sum(weight) over upto / sum(weight) over (partition by call_id, pool))::bigint
-        - round(
+        try_cast(
+            round(group_tokens::double * sum(weight) over upto / sum(weight) over (partition by call_id, pool))
+            as bigint
+        ) - try_cast(round(
             group_tokens::double * (sum(weight) over upto - weight) / sum(weight) over (partition by call_id, pool)
-        )::bigint as tokens
+        ) as bigint) as tokens
     from kinds
     window upto as (partition by call_id, pool order by rank, position rows unbounded preceding)
 )

@@ -69,7 +69,7 @@ select
         when pool_size = 1 then 'exact'
         else 'estimated'
     end as tokens_source,
-    cached_tokens::bigint as cached_tokens,
+    try_cast(cached_tokens as bigint) as cached_tokens,
     if(tokens > 0 and not is_answer, cached_tokens * 2 > tokens, null) as read_from_cache,
     usd_upto - coalesce(lag(usd_upto) over (partition by call_id order by message_index), 0) as cost_usd
 from summed

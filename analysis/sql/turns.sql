@@ -18,11 +18,11 @@ select
         filter (where coalesce(response_model, request_model) is not null) as models,
     arg_max(finish_reasons, place) as finish_reasons,
     arg_max_null(error_type, place) as error_type,
-    sum(input_tokens)::bigint as input_tokens,
-    sum(output_tokens)::bigint as output_tokens,
-    sum(cache_read_tokens)::bigint as cache_read_tokens,
-    sum(cache_write_tokens)::bigint as cache_write_tokens,
-    sum(reasoning_tokens)::bigint as reasoning_tokens,
+    try_cast(sum(input_tokens) as bigint) as input_tokens,
+    try_cast(sum(output_tokens) as bigint) as output_tokens,
+    try_cast(sum(cache_read_tokens) as bigint) as cache_read_tokens,
+    try_cast(sum(cache_write_tokens) as bigint) as cache_write_tokens,
+    try_cast(sum(reasoning_tokens) as bigint) as reasoning_tokens,
     sum(cost_usd) as cost_usd,
     count(*) filter (where call_id in (select call_id from unpriced_calls)) as unpriced_calls
 from calls
