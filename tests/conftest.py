@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,14 @@ def stored() -> Callable[[Path], list[dict[str, Any]]]:
         return sorted(rows, key=lambda row: (row["started_at"] is None, row["started_at"]))
 
     return read
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store that is not there yet."""
+    made = Store.at(tmp_path / "store")
+    yield made
+    shutil.rmtree(made.spill, ignore_errors=True)
 
 
 @pytest.fixture

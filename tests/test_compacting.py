@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
-import pytest
 import turnledger
 from dying import dying
 from hypothesis import settings
@@ -33,18 +32,11 @@ from turnledger.exporters.writing import write_rows
 from upkeep_rows import DAYS, add_file, add_spool, counted, ids_in, made_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
 
 TESTS = Path(__file__).parent
 COMMAND = Path(sys.executable).parent / "turnledger"
 TORTURE = settings.get_current_profile_name() == "torture"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.at(tmp_path / "store")
-    yield store
-    shutil.rmtree(store.spill, ignore_errors=True)
 
 
 def names(store: Store) -> list[str]:

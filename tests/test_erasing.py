@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import turnledger
 from apps import App, conversations
+from commands import run
 from dying import dying
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,22 +37,7 @@ from upkeep_rows import DAYS, add_file, counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMAND = Path(sys.executable).parent / "turnledger"
 ALICE = "alice@example.com"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.at(tmp_path / "store")
-    yield store
-    shutil.rmtree(store.spill, ignore_errors=True)
-
-
-def run(*words: str, status: int = 0) -> str:
-    """Run a command; returns what it said beside its output."""
-    done = subprocess.run([COMMAND, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    return done.stderr
 
 
 # --- an independent search

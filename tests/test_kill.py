@@ -8,21 +8,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-import turnledger
+from apps import conversations
 from said import completion
 from sizes import sized
 from stub_server import json_reply
 from turnledger.exporters.rolling import recover
-from turnledger.exporters.snapshot import list_files, snapshot
+from turnledger.exporters.snapshot import list_files
 from turnledger.exporters.spool import spool_files
 from turnledger.exporters.store import Store
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from stub_server import StubServer
 
 APP = Path(__file__).with_name("killed_app.py")
@@ -59,20 +60,9 @@ def kill(store: Path, stub: StubServer, chance: random.Random, *, durability: st
     return Killed({name: killed_at - float(at) for name, at in said})
 
 
-def stored(store: Store) -> Counter[str]:
-    """Return how often each conversation is in a store, by its files and spools."""
-    found = snapshot(store)
-    assert found.listing.problems == []
-    assert [reading.damaged for reading in found.spools.values() if reading.damaged] == []
-    with turnledger.open(store.root) as ledger:
-        assert ledger.problems == ()
-        rows = ledger.sql("select conversation_id from spans where call_id is not null")
-    return Counter(rows["conversation_id"].to_list())
-
-
 def check(store: Store, killed: list[Killed], lost_s: float) -> Counter[str]:
     """See that what must be there is there once, and nothing twice."""
-    there = stored(store)
+    there = conversations(store)
     assert [name for name, count in there.items() if count > 1] == []
     missing = {name: age for one in killed for name, age in one.calls.items() if name not in there and age > lost_s}
     assert missing == {}
@@ -109,7 +99,7 @@ def test_those_who_take_over_at_the_same_time_do_it_once(stub: StubServer, tmp_p
     chance = random.Random(11)
     store = Store.at(tmp_path)
     killed = [kill(tmp_path, stub, chance, durability="span", roll_bytes=NEVER) for _ in range(3)]
-    before = stored(store)
+    before = conversations(store)
     barrier = threading.Barrier(4)
 
     def take_over() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import recorded
 import turnledger
+from commands import run
 from dying import dying
 from sizes import sized
 from store_rows import call_row, write_store
@@ -27,26 +25,9 @@ from turnledger.exporters.writing import write_rows
 from upkeep_rows import DAYS, add_file, add_spool, counted, made_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import polars as pl
 
-COMMAND = Path(sys.executable).parent / "turnledger"
 SECOND = date.fromisoformat(DAYS[1])
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.at(tmp_path / "store")
-    yield store
-    shutil.rmtree(store.spill, ignore_errors=True)
-
-
-def run(*words: str, status: int = 0) -> str:
-    """Run a command; returns what it said beside its output."""
-    done = subprocess.run([COMMAND, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    return done.stderr
 
 
 def sizes(store: Store) -> dict[str, int]:
