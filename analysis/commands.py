@@ -26,6 +26,7 @@ from .ledger import COST_KEYS, StoreError, reason
 from .listing import listing
 from .options import FormatOption, OutputOption, SinceOption, StoreOption, since_moment
 from .output import Format, format_of, printable_lines, write_frame, write_text
+from .pricing.command import prices_command
 from .provider_page import provider_markdown, provider_page, surface_table
 from .providers import configure, find_document, provider_overview, provider_table
 from .recommending import recommend_command
@@ -44,6 +45,7 @@ app.add_typer(upkeep)
 app.add_typer(retention)
 app.add_typer(recommend_command)
 app.add_typer(doctor_command)
+app.add_typer(prices_command)
 app.add_typer(import_command, name="import", help="Import recorded exchanges.")
 
 

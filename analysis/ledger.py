@@ -18,7 +18,9 @@ from ..exporters.store import Store
 from ..instrument.documents import load_documents
 from . import sql as models
 from .files import parquet_list, stored_spans
-from .prices import ModelUse, price_book, price_matches
+from .pricing.newer import BookError, book_of
+from .pricing.overrides import PricesFileError, own_prices
+from .pricing.relations import price_tables
 from .providers import providers_of
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class Ledger:
     Attributes:
         store: the store.
         connection: the DuckDB connection; every SQL model is a view in it.
+        book: the price book that its costs are computed with.
+        own_prices: the user's prices, which come before it.
         problems: a line for every file of the store and every provider document that cannot be read and was left out,
             and for providers the store was configured with that are not as the documents are now.
     """
@@ -78,7 +82,11 @@ class Ledger:
             registry = load_documents()
             providers, stale = providers_of(store, registry)
             self.problems = (*stored.problems, *map(str, registry.refused), *stale)
+            self.book, self.own_prices = book_of(store), own_prices(store)
             self._build(registry, providers, stored.spooled)
+        except (BookError, PricesFileError) as error:
+            self.connection.close()
+            raise StoreError(str(error)) from error
         except (duckdb.Error, OSError) as error:
             self.connection.close()
             raise _unreadable(store, error) from error
@@ -99,10 +107,8 @@ class Ledger:
         self._table("spooled_spans", spooled)
         self.connection.execute(f"create view spans as {self._spans()}")
         self._table("providers", providers)
-        self._table("prices", price_book())
-        names = ", ".join(ModelUse.__dataclass_fields__)
-        uses = self.connection.execute(f"select distinct {names} from spans where call_id is not null").fetchall()
-        self._table("price_matches", price_matches((ModelUse(*use) for use in uses), registry))
+        for name, table in price_tables(self.connection, registry, self.book, self.own_prices.rules).items():
+            self._table(name, table)
         for name in models.ORDER:
             kind = "table" if name in models.TABLES else "view"
             self.connection.execute(f"create {kind} {name} as {models.model_text(name)}")

@@ -81,7 +81,7 @@ _LIST: Final = {
     "answer_digests": keys.ANSWER_DIGESTS,
 }
 _SIZES: Final = {"message_sizes": keys.MESSAGE_SIZES}
-_MAP: Final = {"tags": keys.TAGS, "identifiers": keys.IDENTIFIERS}
+_MAP: Final = {"tags": keys.TAGS, "identifiers": keys.IDENTIFIERS, "billing": keys.BILLING}
 _COUNT_MAP: Final = {"cache_write_by_ttl": keys.CACHE_WRITE_BY_TTL, "usage_details": keys.USAGE_DETAILS}
 _DIRECT: Final = {
     **_TEXT,

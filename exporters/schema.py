@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 FILE_VERSION: Final = b"turnledger.schema_version"
 """Key of a file's metadata that says which version of the columns it has."""
 
@@ -125,6 +125,10 @@ SPAN_SCHEMA: Final[pa.Schema] = pa.schema(
         pa.field("parent_call_id", pa.string()),  # the call continued, where the process that made this one had seen it
         pa.field("provider_conversation_id", pa.string()),  # also where the application has set another
         pa.field("parent_candidates", pa.int64()),  # how many calls it might have been
+        # --- since version 3
+        pa.field(
+            "billing", pa.map_(pa.string(), pa.string())
+        ),  # what the price depends on: upstream, region, speed ...
     ],
     metadata={FILE_VERSION: str(SCHEMA_VERSION)},
 )

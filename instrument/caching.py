@@ -81,6 +81,17 @@ def cache_terms(
     return CacheTerms("implicit" if is_implicit else "explicit", is_implicit, read, write, ttl, tuple(said))
 
 
+def multipliers(caching: Mapping[str, Any], model: str) -> dict[str, Decimal]:
+    """Return, by price key, what reads and writes of the cache cost beside the input price, as far as it is said."""
+    by_ttl = cast("Mapping[str, str]", caching.get("write_multiplier_by_ttl") or {})
+    said = {
+        "cache_read_mtok": _by_model(caching, "read_multiplier", model),
+        "cache_write_mtok": _by_model(caching, "write_multiplier", model),
+        **{f"cache_write_{ttl}_mtok": text for ttl, text in by_ttl.items()},
+    }
+    return {unit: price for unit, text in said.items() if (price := _price(text)) is not None}
+
+
 def _written(write: Decimal | None) -> str:
     return f", what is written {write}" if write is not None and write != 1 else ""
 

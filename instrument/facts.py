@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 HTTP_ERROR: Final = 400
 _WRAPPED: Final = re.compile(r":https?:.*$|^[\w.]+#")
+_BILLING_NAME: Final = re.compile(r"(?=.{1,64}$)[\w./:+&()-]+(?: [\w./:+&()-]+){0,3}")
+"""A name of a company, region or mode: up to four words of one line."""
 STREAM_CLOSED_EARLY: Final = "stream_closed_early"
 
 
@@ -50,6 +52,7 @@ class CallFacts:
     user_id: str | None
     finish_reasons: tuple[str, ...]
     service_tier: str | None
+    billing: Mapping[str, str]
     error_type: str | None
     created_at: float | None
     is_stream: bool
@@ -176,6 +179,7 @@ def facts_of(reading: Reading, match: Match, usage: Usage, key: DigestKey | None
         user_id=reading.first_text("user"),
         finish_reasons=tuple(reading.texts("finish_reasons")),
         service_tier=reading.last_text("service_tier"),
+        billing=_billing(reading),
         error_type=_error_type(reading),
         created_at=_created_at(reading),
         is_stream=_is_stream(reading),
@@ -239,6 +243,16 @@ def _identifiers(reading: Reading) -> ids.Identifiers:
         *ids.sweep_headers(reading.exchange.request_headers, "request.header"),
     ]
     return {**named, **ids.undocumented(found, named, reading.rules)}
+
+
+def _billing(reading: Reading) -> dict[str, str]:
+    """Return what the price of the call depends on, by the surface's names: of several values the last."""
+    found: dict[str, str] = {}
+    for name, locations in reading.surface.billing.items():
+        for value in reading.values(locations):
+            if isinstance(value, str) and _BILLING_NAME.fullmatch(value):
+                found[name] = value
+    return found
 
 
 def _created_at(reading: Reading) -> float | None:

@@ -1,15 +1,16 @@
 """The path language of provider documents: where in a JSON document a value stands.
 
 ``a.b`` steps into objects, ``a[].b`` into every element of a list, ``a[kind=x].b`` into the elements (or the object)
-whose ``kind`` is ``x``; ``*`` is any key. A usage expression sums paths (``a + b?``; ``?`` marks a part that may be
-missing) and lists alternatives (``a | b``; the first that applies); a path through a list sums what it finds there.
+whose ``kind`` is ``x``; ``*`` is any key. A usage expression adds and subtracts paths (``a + b?``; ``?`` marks a
+part that may be missing) and lists alternatives (``a | b``; the first that applies); a path through a list sums what it
+finds there.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ MAX_COUNT: Final = 10**15
 
 _STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[(?:\w+=[\w-]+)?\])*)")
 _ELEMENTS = re.compile(r"\[.*?\]")
+_SIGNED = re.compile(r"([+-])\s+(.*?)(?=\s+[+-]\s|\s*$)")
 
 
 def parse(text: str) -> Path:
@@ -87,34 +89,42 @@ def first(node: Any, path: Path) -> Any:
     return next((value for value in find(node, path) if value is not None), None)
 
 
+class Term(NamedTuple):
+    """A part of a sum: where it stands, whether it may be missing, and what it is multiplied with (1 or -1)."""
+
+    path: Path
+    is_optional: bool
+    sign: int
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A count computed from a usage object: alternatives of sums of paths."""
 
-    alternatives: tuple[tuple[tuple[Path, bool], ...], ...]
+    alternatives: tuple[tuple[Term, ...], ...]
 
     @classmethod
     def parse(cls, text: str) -> Expression:
-        """Read ``"a + b? | c"``.
+        """Read ``"a + b? - c | d"``.
 
         Raises:
             ValueError: if a part is not a path.
         """
-        return cls(
-            tuple(
-                tuple((parse(term.strip().removesuffix("?")), term.strip().endswith("?")) for term in sum_.split("+"))
-                for sum_ in text.split("|")
-            )
-        )
+        return cls(tuple(tuple(map(_term, _SIGNED.findall(f"+ {sum_.strip()}"))) for sum_ in text.split("|")))
 
     def count(self, usage: dict[str, Any]) -> int | None:
         """Return the count, or None where the usage object does not say."""
         for terms in self.alternatives:
-            values = [(_count(usage, path), optional) for path, optional in terms]
-            present = [value for value, _ in values if value is not None]
-            if present and all(optional or value is not None for value, optional in values):
+            values = [(_count(usage, term.path), term) for term in terms]
+            present = [value * term.sign for value, term in values if value is not None]
+            if present and all(term.is_optional or value is not None for value, term in values):
                 return as_count(sum(present))
         return None
+
+
+def _term(signed: tuple[str, str]) -> Term:
+    sign, text = signed
+    return Term(parse(text.strip().removesuffix("?")), text.strip().endswith("?"), -1 if sign == "-" else 1)
 
 
 def _count(usage: dict[str, Any], path: Path) -> int | None:

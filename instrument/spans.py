@@ -65,6 +65,7 @@ def call_attributes(facts: CallFacts) -> dict[str, AttributeValue]:
         keys.REQUEST_ID: facts.request_id,
         keys.FINISH_REASONS: facts.finish_reasons or None,
         keys.SERVICE_TIER: facts.service_tier,
+        keys.BILLING: as_json(facts.billing) if facts.billing else None,
         keys.STATUS_CODE: exchange.status_code,
         keys.ERROR_TYPE: facts.error_type,
         keys.IS_STREAM: facts.is_stream,

@@ -113,12 +113,14 @@ class Surface:
     requires: tuple[Location, ...]
     fields: Mapping[str, tuple[Location, ...]]
     identifiers: Mapping[str, tuple[Location, ...]]
+    billing: Mapping[str, tuple[Location, ...]]
     usage: UsageRules
     stream: StreamRules
     messages: MessageRules
     continuing: ContinuingRules
     rules: ContentRules
     hands_out: tuple[str, ...]
+    plain: Mapping[str, frozenset[str]]
     facts: Mapping[str, Any]
 
 
@@ -144,16 +146,25 @@ def compile_surface(provider: str, home: str, table: Table, rules: ContentRules)
         requires=tuple(_location(table, "requires", text) for text in table.texts("requires")),
         fields=fields,
         identifiers=_locations(table.table("identifiers")),
+        billing=_locations(table.table("billing")),
         usage=_usage(table.table("usage")),
         stream=_stream(table.table("stream")),
         messages=message_rules(table.table("messages")),
         continuing=continuing_rules(table.table("continuing")),
         rules=rules.with_secrets(hands_out) if hands_out else rules,
         hands_out=hands_out,
+        plain=_plain(table),
         facts={name: table.values[name] for name in _FACTS if name in table.values},
     )
     table.finish()
     return surface
+
+
+def _plain(table: Table) -> dict[str, frozenset[str]]:
+    """Return, by what the price may depend on, the values in lower case that are billed at the plain price."""
+    said = table.mapping("plain")
+    said["service_tier"] = (*table.texts("tiers")[:1], *said.get("service_tier", ()))
+    return {name: frozenset(value.lower() for value in values) for name, values in said.items()}
 
 
 def path_pattern(text: str) -> re.Pattern[str]:
@@ -241,6 +252,7 @@ def _usage(table: Table) -> UsageRules:
     rules = UsageRules(
         at=read_paths(table, "at"),
         beside=_named_paths(table.table("beside")),
+        counted=_named_paths(table.table("counted")),
         headers=_headers(table.table("headers")),
         merge=merge,
         counts=_expressions(counts),

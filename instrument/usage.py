@@ -29,6 +29,7 @@ class UsageRules:
 
     at: tuple[Path, ...] = ()
     beside: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    counted: Mapping[str, Path] = field(default_factory=dict[str, Path])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     merge: str = "update"
     counts: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
@@ -63,6 +64,7 @@ def read_usage(documents: Sequence[Any], rules: UsageRules, headers: Headers = (
     """
     counted = _counted_in_headers(headers, rules)
     raw = {**counted, **(_merged(documents, rules) or {}), **_beside(documents, rules)}
+    raw |= _counted(documents, rules)
     if not raw:
         return Usage()
     counts = {name: expression.count(raw) for name, expression in rules.counts.items()}
@@ -127,6 +129,16 @@ def _beside(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any]:
             if listed:
                 found[name] = listed
                 break
+    return found
+
+
+def _counted(documents: Sequence[Any], rules: UsageRules) -> dict[str, int]:
+    """Return how many of the things there are that are counted by their number, as the last document lists them."""
+    found: dict[str, int] = {}
+    for name, path in rules.counted.items():
+        numbers = (sum(value is not None for value in find(document, path)) for document in reversed(documents))
+        if number := next(filter(None, numbers), 0):
+            found[name] = number
     return found
 
 

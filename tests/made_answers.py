@@ -140,6 +140,11 @@ def _require(found: Made, location: Location) -> None:
         found.put(location, value)
 
 
+def _figure(place: int) -> int:
+    """Return a number like no other; earlier ones are larger, so that a part taken from a whole leaves something."""
+    return 100_000 - 7 * place
+
+
 def _figures(found: Made) -> None:
     """Put a number of its own at every place of the first way to count each figure."""
     usage = found.surface.usage
@@ -153,15 +158,15 @@ def _figures(found: Made) -> None:
         (found.details, usage.details),
     ):
         for name, expression in expressions.items():
-            paths = [path for path, _ in expression.alternatives[0]]
+            terms = expression.alternatives[0]
             try:
-                for path in paths:
+                for path in (term.path for term in terms):
                     if path not in numbers:
-                        object_ = placed(object_, path, 1000 + 7 * len(numbers))
-                        numbers[path] = 1000 + 7 * len(numbers)
+                        object_ = placed(object_, path, _figure(len(numbers)))
+                        numbers[path] = _figure(len(numbers))
             except DoesNotFitError:
                 continue
-            counts[name] = sum(numbers[path] for path in paths)
+            counts[name] = sum(term.sign * numbers[term.path] for term in terms)
     if usage.billed_cost:
         object_ = placed(object_, usage.billed_cost, 5)
         found.billed_cost = 5 * usage.billed_cost_unit_usd

@@ -92,7 +92,7 @@ def read(surface: Surface) -> set[str]:
     paths = {plain(location.path) for location in locations if location.source.startswith("response.b")}
     usage = surface.usage
     expressions = [*usage.counts.values(), *usage.cache_write_by_ttl.values(), *usage.details.values()]
-    terms = {path for item in expressions for alternative in item.alternatives for path, _ in alternative}
+    terms = {path for item in expressions for alternative in item.alternatives for path, *_ in alternative}
     return paths | {plain((*at, *term)) for at in usage.at for term in terms}
 
 

@@ -83,7 +83,7 @@ def load(front: str, file: str = "acme.md", **others: str) -> Registry:
             SURFACE + SURFACE.removeprefix(HEAD),
             "acme.md: surface[0].name: expected a name of its own: two surfaces are",
         ),
-        (SURFACE + "colour = 'red'", "acme.md: surface[0].colour: expected one of the known keys: billed, caching, "),
+        (SURFACE + "colour = 'red'", "acme.md: surface[0].colour: expected one of the known keys: billed, billing, "),
         (SURFACE + "method = [1]", "acme.md: surface[0].method: expected a list of texts"),
         (SURFACE + "requires = ['body:model']", "acme.md: surface[0].requires: expected a location such as"),
         (SURFACE + "requires = ['model']", "acme.md: surface[0].requires: expected a location such as"),

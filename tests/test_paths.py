@@ -108,13 +108,18 @@ def test_no_document_makes_a_path_raise(path: str, node: Any):
         ("a", {"a": True}, None),
         ("a", {"a": -1}, None),
         ("a + b", {"a": (1 << 63) - 1, "b": 1}, None),
+        ("a - b?", {"a": 3, "b": 1}, 2),
+        ("a - b?", {"a": 3}, 3),
+        ("a - b", {"a": 3}, None),
+        ("a - b", {"a": 1, "b": 3}, None),
+        ("a-b", {"a-b": 4}, 4),
     ],
 )
 def test_what_an_expression_counts(expression: str, usage: dict[str, Any], expected: int | None):
     assert Expression.parse(expression).count(usage) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a +", "+ a", "a | ", "a ? b", "a - b", "a?b"])
+@pytest.mark.parametrize("text", ["", "a +", "+ a", "a | ", "a ? b", "a -", "- a", "a?b"])
 def test_what_is_no_expression(text: str):
     with pytest.raises(ValueError, match="is not a path"):
         Expression.parse(text)

@@ -27,7 +27,19 @@ LIBRARIES = {
     "instrument": {"opentelemetry", "orjson"},
     "exporters": {"opentelemetry", "orjson", "pyarrow"},
     "analysis": {
-        *("duckdb", "fsspec", "genai_prices", "ijson", "opentelemetry", "orjson", "polars", "pyarrow", "rich", "typer"),
+        *(
+            "duckdb",
+            "fsspec",
+            "genai_prices",
+            "httpx2",
+            "ijson",
+            "opentelemetry",
+            "orjson",
+            "polars",
+            "pyarrow",
+            "rich",
+            "typer",
+        ),
     },
 }
 DEMO_LIBRARIES = {"anthropic", "google", "httpx", "httpx2", "openai"}

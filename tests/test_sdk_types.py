@@ -41,7 +41,7 @@ def usage_paths(surface: Surface) -> Iterator[Steps]:
     rules = surface.usage
     expressions = [*rules.counts.values(), *rules.details.values(), *rules.cache_write_by_ttl.values()]
     for expression in expressions:
-        for path in (path for terms in expression.alternatives for path, _ in terms):
+        for path in (path for terms in expression.alternatives for path, *_ in terms):
             yield from placed_usage(surface, path)
     for prefix in rules.at:
         yield from ((*prefix, *path) for path in (rules.billed_cost, rules.reasoning_beside_output_if_total) if path)

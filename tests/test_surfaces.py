@@ -79,19 +79,25 @@ def test_an_interaction_and_the_one_it_continues():
 
 
 @pytest.mark.parametrize(
-    ("usage", "tier"),
+    ("usage", "tier", "billing"),
     [
-        ({"service_tier": "standard", "speed": "standard"}, "standard"),
-        ({"service_tier": "priority", "speed": "standard"}, "priority"),
-        ({"service_tier": "standard", "speed": "fast"}, "fast"),
-        ({"input_tokens": 1}, None),
+        ({"service_tier": "standard", "speed": "standard"}, "standard", {"speed": "standard"}),
+        ({"service_tier": "priority", "speed": "fast"}, "priority", {"speed": "fast"}),
+        ({"service_tier": "batch", "inference_geo": "us"}, "batch", {"inference_geo": "us"}),
+        ({"input_tokens": 1}, None, {}),
+        ({"speed": "written by a model that was asked to"}, None, {}),
+        ({"speed": {"fast": 1}, "inference_geo": "x" * 65}, None, {}),
     ],
 )
-def test_fast_mode_is_a_tier(usage: dict[str, Any], tier: str | None):
-    assert facts("anthropic/messages", {"id": "m", "usage": usage}).service_tier == tier
+def test_what_the_price_depends_on_is_read_beside_the_tier(
+    usage: dict[str, Any], tier: str | None, billing: dict[str, str]
+):
+    found = facts("anthropic/messages", {"id": "m", "usage": usage})
+    assert (found.service_tier, found.billing) == (tier, billing)
     start = {"type": "message_start", "message": {"id": "m", "usage": usage}}
     delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}
-    assert facts("anthropic/messages", [start, delta]).service_tier == tier
+    found = facts("anthropic/messages", [start, delta])
+    assert (found.service_tier, found.billing) == (tier, billing)
 
 
 def test_the_tier_that_served_stands_in_a_header():

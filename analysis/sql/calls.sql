@@ -8,8 +8,12 @@ with sums as (
         min(spans.started_at) as started_at,
         max(spans.ended_at) as ended_at,
         sum(costs.computed_cost_usd) as computed_cost_usd,
+        sum(costs.priced_part_usd) as priced_part_usd,
+        flatten(list(costs.missing_prices)) as missing_prices,
         bool_or(costs.unpriced_reason is not null) as is_unpriced,
         bool_or(costs.at_latest_price) as at_latest_price,
+        bool_or(costs.is_estimate) as is_estimate,
+        any_value(costs.price_source) as price_source,
         sum(spans.billed_cost_usd)::decimal(38, 18) as billed_cost_usd
     from spans
     left join attempt_costs as costs on spans.span_id = costs.span_id
@@ -53,7 +57,9 @@ select
     coalesce(sums.billed_cost_usd, if(sums.is_unpriced, null, sums.computed_cost_usd)) as cost_usd,
     case
         when sums.billed_cost_usd is not null then 'billed'
+        when len(sums.missing_prices) > 0 then 'partially_priced'
         when sums.is_unpriced or sums.computed_cost_usd is null then null
+        when sums.is_estimate then 'estimated'
         when sums.at_latest_price then 'computed_at_latest_price'
         else 'computed'
     end as cost_source,
@@ -76,7 +82,12 @@ select
     strategies.strategy_detail,
     facts.strategy_reason,
     strategies.caching,
-    facts.asks_tools
+    facts.asks_tools,
+    facts.billing['upstream'] as upstream_provider,
+    facts.billing,
+    sums.priced_part_usd,
+    sums.missing_prices,
+    sums.price_source
 from spans as facts
 inner join call_keys on facts.span_id = call_keys.span_id and facts.call_id = call_keys.call_id
 inner join sums on facts.call_id = sums.call_id

@@ -12,7 +12,9 @@ select
     calls.started_at,
     calls.input_tokens,
     calls.output_tokens,
-    coalesce(reasons.reason, 'no usage reported') as reason
+    coalesce(reasons.reason, 'no usage reported') as reason,
+    calls.missing_prices,
+    calls.priced_part_usd
 from calls
 left join (
     select call_id, any_value(unpriced_reason) as reason from attempt_costs group by call_id
