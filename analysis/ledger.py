@@ -198,6 +198,10 @@ class Ledger:
     def messages(self, *, conversation: str | None = None, limit: int | None = None) -> pl.DataFrame:
         """Return one row per message, without its text, in the order of conversations and within them.
 
+        ``cost_usd`` adds up to the costs of calls. A message's ``written_cost_usd`` is what it cost when it was sent
+        first or answered, ``resent_cost_usd`` its share of all calls that sent it again (``times_resent``), cached or
+        not; ``total_cost_usd`` is both. These are NULL in rows of what a call sends again (``is_resent``).
+
         Args:
             conversation: only those of this conversation.
             limit: at most this many.

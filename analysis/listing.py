@@ -29,7 +29,7 @@ _TURN_COLUMNS: Final = (
 )
 _MESSAGE_COLUMNS: Final = (
     *("conversation_id", "turn_index", "call_id", "role", "messages", "size", "is_resent", "tokens", "tokens_source"),
-    *("cached_tokens", "cost_usd"),
+    *("cached_tokens", "cost_usd", "times_resent", "resent_cost_usd", "total_cost_usd"),
 )
 
 
@@ -94,7 +94,7 @@ def messages(
     form: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
-    """List messages, in order: who wrote them, how large they are, what they cost, never what they say."""
+    """List messages, in order: who wrote them, how large they are, what they cost, then and when sent again."""
     chosen = format_of(form, output)
     with opened(store) as ledger:
         shown = rows_shown(limit, chosen)
