@@ -141,6 +141,14 @@ def _facts(found: ProviderCapabilities) -> Facts:
             "capabilities": found["capabilities"],
             "headers": found["headers"],
             "cost": found["cost_truth"],
+            "sends the bill": found["bills"],
+            **{
+                f"billed of {name.replace('_', ' ')}": value
+                for name, value in found["billing"].items()
+                if value != "unknown" and name not in ("source", "checked", "notes", "stated_by")
+            },
+            "said by": found["billing"]["stated_by"],
+            "of bills": found["billing"]["notes"],
             "checked": found["checked"],
         }
     )

@@ -38,8 +38,19 @@ PROVIDER_SCHEMA: Final = pl.Schema(
         "checked": pl.Date(),
         "capabilities": pl.String(),  # JSON: the document's facts, surface by surface
         "notes": pl.String(),  # Markdown: the document's prose
+        "bills": pl.Boolean(),  # false: a gateway whose upstream sends the bill
+        "routes": pl.Boolean(),  # hands requests on to other providers
+        # what of a call is billed that was given up on, failed or was declined: [billing] of the document
+        "aborted_stream": pl.String(),
+        "stream_error": pl.String(),
+        "timeout": pl.String(),
+        "refusal": pl.String(),
+        "refusal_reasons": _TEXTS,
+        "billed_statuses": pl.List(pl.Int64),
     }
 )
+
+_BILLING: Final = ("aborted_stream", "stream_error", "timeout", "refusal", "refusal_reasons", "billed_statuses")
 
 
 class ProvidersFileError(ValueError):
@@ -101,6 +112,9 @@ def _row(document: ProviderDocument) -> dict[str, Any]:
         "checked": document.front.get("checked"),
         "capabilities": orjson.dumps(found).decode(),
         "notes": document.prose.strip(),
+        "bills": found["bills"],
+        "routes": not found["bills"] or "routing" in found["capabilities"],
+        **{name: found["billing"][name] for name in _BILLING},
     }
 
 

@@ -61,6 +61,34 @@ class CachingCapabilities(TypedDict, total=False):
     checked: str
 
 
+class BillingCapabilities(TypedDict):
+    """What of a call that failed or was given up on is billed; ``unknown`` where the document does not say.
+
+    Attributes:
+        aborted_stream: of a stream that the caller closed before its end.
+        stream_error: of one that the provider ended with an error.
+        timeout: of a request that the caller gave up on before anything of the answer came.
+        refusal: of a request that the provider declined with a response that has usage.
+        refusal_reasons: finish reasons that say so.
+        billed_statuses: HTTP statuses of errors that may be billed; all others are not.
+        stated_by: who says so, where it is not the provider itself.
+        source: URLs of the pages.
+        checked: the day they were read.
+        notes: what else matters.
+    """
+
+    aborted_stream: str
+    stream_error: str
+    timeout: str
+    refusal: str
+    refusal_reasons: list[str]
+    billed_statuses: list[int]
+    stated_by: str | None
+    source: list[str]
+    checked: str | None
+    notes: str | None
+
+
 class SurfaceCapabilities(TypedDict):
     """One API shape of a provider.
 
@@ -126,6 +154,8 @@ class ProviderCapabilities(TypedDict):
         sdk_session_support: whether SDKs do.
         capabilities: words such as ``prompt_cache``, ``batch``, ``billed_cost``.
         cost_truth: what lowers the bill and what only seems to.
+        bills: whether it sends the bill; False for a gateway whose upstream does.
+        billing: what of a failed call is on the bill.
         headers: response headers worth reading.
         sources: URLs of the provider's own pages.
         checked: the day the facts were last compared with them.
@@ -142,6 +172,8 @@ class ProviderCapabilities(TypedDict):
     sdk_session_support: bool | str | None
     capabilities: list[str]
     cost_truth: str | None
+    bills: bool
+    billing: BillingCapabilities
     headers: list[str]
     sources: list[str]
     checked: str | None
@@ -183,11 +215,29 @@ def capabilities_of(document: ProviderDocument) -> ProviderCapabilities:
         "sdk_session_support": front.get("sdk_session_support"),
         "capabilities": _texts(front.get("capabilities")),
         "cost_truth": front.get("cost_truth"),
+        "bills": document.billing.bills,
+        "billing": _billing(document),
         "headers": _texts(front.get("headers")),
         "sources": _texts(front.get("sources")),
         "checked": checked,
         "sdk": _json(front.get("sdk") or {}),
         "surfaces": {surface.name: _surface(surface, checked) for surface in document.surfaces},
+    }
+
+
+def _billing(document: ProviderDocument) -> BillingCapabilities:
+    said, facts = document.billing, document.front.get("billing", {})
+    return {
+        "aborted_stream": said.aborted_stream,
+        "stream_error": said.stream_error,
+        "timeout": said.timeout,
+        "refusal": said.refusal,
+        "refusal_reasons": list(said.refusal_reasons),
+        "billed_statuses": list(said.billed_statuses),
+        "stated_by": facts.get("stated_by"),
+        "source": _texts(facts.get("source")),
+        "checked": _text(facts.get("checked")),
+        "notes": facts.get("notes"),
     }
 
 

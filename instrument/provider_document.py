@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from . import frontmatter
+from .billing import Billing, billing_of
 from .frontmatter import DocumentError, Table
 from .headers import named_places
 from .inheritance import Fronts, content_rules, home, inherited, secret_patterns
@@ -39,6 +40,7 @@ class ProviderDocument:
         hosts: host names; ``*`` in one is any text, ``*`` alone any host no other document has.
         session_ids: where the session objects of its SDKs have their ids.
         request_headers: headers of its requests that are kept.
+        billing: who sends the bill, and what of a failed call is on it.
         prices: what it says of prices that the price book lacks.
         upstreams: whose prices hold for the models that it routes.
         front: the whole front matter, for reports.
@@ -53,6 +55,7 @@ class ProviderDocument:
     surfaces: tuple[Surface, ...]
     session_ids: tuple[Attributes, ...]
     request_headers: tuple[str, ...]
+    billing: Billing
     prices: tuple[PriceRule, ...]
     upstreams: tuple[Route, ...]
     front: Mapping[str, Any]
@@ -137,6 +140,7 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
         surfaces=surfaces,
         session_ids=session_places(table.table("sdk")),
         request_headers=(*table.texts("request_headers"), *named_places(front)),
+        billing=billing_of(table),
         prices=tuple(price_rule(item, identity) for item in table.tables("price")),
         upstreams=(*_routes(table), *_routes(_named(table.text("upstreams_of", ""), fronts))),
         front=front,

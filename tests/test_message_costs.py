@@ -319,7 +319,7 @@ def test_a_conversation_that_the_provider_keeps_is_sent_again_by_it(ledger_of: A
     assert found["a", "user"] == micro(250, 1, 250, 500)
     assert found["b", "user"] == micro(75, 0, 0, 75)
     assert found["small", "user"] == micro(75, 0, 0, 75)
-    assert found["failed", "user"] == [None, 0, Decimal(0), None]
+    assert found["failed", "user"] == [Decimal(0), 0, Decimal(0), Decimal(0)]
 
 
 def test_a_bill_is_shared_out_as_the_computed_cost_would_be(ledger_of: Any) -> None:

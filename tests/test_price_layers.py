@@ -178,7 +178,7 @@ def test_a_call_priced_in_part_has_no_cost_but_names_what_is_missing(tmp_path: P
         found = ledger.sql("select cost_usd, computed_cost_usd, cost_source, priced_part_usd from calls").row(0)
         missing = ledger.sql("select missing_prices, priced_part_usd from unpriced_calls").row(0)
     assert found == (None, None, "partially_priced", Decimal("0.010075"))
-    assert missing == (["connector_calls", "beside_svg_input_tokens"], Decimal("0.010075"))
+    assert missing == (["beside_svg_input_tokens", "connector_calls"], Decimal("0.010075"))
 
 
 def test_what_is_counted_without_tokens_is_priced_too(tmp_path: Path):

@@ -151,7 +151,14 @@ def test_rows_hold_exactly_one_price_at_any_moment_and_size(found: Any, naive: d
         ({"billing": [("region", "mars")]}, "no price for region mars"),
         ({"output_tokens": None}, "output tokens not reported"),
         ({"usage_details": [("beside_svg_input_tokens", 700)]}, "no price for beside_svg_input_tokens"),
-        ({"finish_reasons": None, "error_type": "stream_closed_early"}, "ended before its usage was complete"),
+        (
+            {"finish_reasons": None, "error_type": "stream_closed_early", "is_stream": True},
+            "ended before its usage was complete",
+        ),
+        (
+            {"provider": "zai", "finish_reasons": None, "error_type": "stream_closed_early", "is_stream": True},
+            "what of it is billed is not known",
+        ),
         ({"cache_read_tokens": 11}, "contradictory usage"),
         ({"input_tokens": 10**16}, "usage out of range"),
         ({"usage_details": [("connector_calls", 1), ("total_tokens", 15)]}, "no price for connector_calls"),

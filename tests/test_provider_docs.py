@@ -51,6 +51,7 @@ SURFACE = HEAD + '[[surface]]\nname = "s"\noperation = "o"\npath = "/p"\n'
     ("heading", "front"),
     [
         ("Top level", HEAD + "no_such_key = 1"),
+        ("`[billing]`", HEAD + "[billing]\nno_such_key = 1"),
         ("`[content]`", HEAD + "[content]\nno_such_key = 1"),
         ("`[[surface]]`", SURFACE + "no_such_key = 1"),
         ("`[surface.fields]`", SURFACE + "[surface.fields]\nno_such_key = 'url:x'"),

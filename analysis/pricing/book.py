@@ -42,7 +42,7 @@ def book_version() -> str:
     return f"genai-prices {version('genai-prices')}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Book:
     """A price book: the bundled one, or a newer one.
 
@@ -53,6 +53,11 @@ class Book:
 
     snapshot: DataSnapshot = field(default_factory=get_snapshot)
     version: str = field(default_factory=book_version)
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it is the one that is installed."""
+        return self.snapshot is get_snapshot()
 
     def find(self, provider: str, model: str) -> BookModel | None:
         """Return the book's entry for a model of a provider; one provider's book may refer to another's."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from .book import moment_in
+from .book import Book, moment_in
 from .cards import ModelUse, periods, rate_card
 from .units import counted
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...instrument.documents import Registry
     from ...instrument.price_rules import PriceRule
-    from .book import Book, BookModel
+    from .book import BookModel
 
 _TIME: Final = pl.Datetime("us", "UTC")
 _USD: Final = pl.Decimal(20, 18)
@@ -110,6 +111,15 @@ def price_tables(
 
 def price_book(book: Book) -> pl.DataFrame:
     """Return the whole price book: one row per model, unit, tier, period, time of day and input size."""
+    return _bundled_book() if book.is_bundled else _book_table(book)
+
+
+@cache
+def _bundled_book() -> pl.DataFrame:
+    return _book_table(Book())
+
+
+def _book_table(book: Book) -> pl.DataFrame:
     rows = [row for model in book.models() for row in _book_rows(model, book.version)]
     return pl.DataFrame(rows, schema=PRICE_SCHEMA, orient="row")
 

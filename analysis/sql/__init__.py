@@ -7,15 +7,24 @@ from typing import Final
 
 ORDER: Final = (
     "attempts",
-    "rates",
-    "attempt_usage",
-    "attempt_costs",
     "call_keys",
     "matches",
     "continuations",
     "threads",
     "places",
     "strategies",
+    "billable_calls",
+    "same_responses",
+    "gateway_links",
+    "duplicates",
+    "outcomes",
+    "attempt_sizes",
+    "bytes_per_token",
+    "estimates",
+    "rates",
+    "attempt_usage",
+    "attempt_costs",
+    "call_costs",
     "calls",
     "unpriced_calls",
     "turns",
@@ -33,7 +42,13 @@ ORDER: Final = (
 )
 
 
-TABLES: Final = frozenset({"call_keys", "matches", "continuations", "threads", "places", "strategies"})
+TABLES: Final = frozenset(
+    {
+        *("call_keys", "matches", "continuations", "threads", "places", "strategies"),
+        *("billable_calls", "same_responses", "gateway_links", "duplicates"),
+        *("outcomes", "estimates", "rates", "attempt_costs", "call_costs"),
+    }
+)
 """The models that are worked out once, when the ledger is opened, and not with every query: others build on them."""
 
 

@@ -62,8 +62,10 @@ select
     span_id,
     call_id,
     case
+        when billed = 'nothing' then null
+        when billed is null then 'what of it is billed is not known'
+        when billed <> 'as reported' and not is_estimated then 'ended before its usage was complete'
         when card is null then unmatched_reason
-        when is_cut_off then 'ended before its usage was complete'
         when lacks_output then 'output tokens not reported'
         when not has_rate then unmatched_reason
         when own_input is null or own_output is null or own_write is null then 'usage out of range'
@@ -102,8 +104,8 @@ select
     )::decimal(38, 18) as answer_usd,
     if(missing_prices is null and unpriced_reason is not null, null, read_usd + write_usd + fresh_usd + answer_usd)
         ::decimal(38, 18) as priced_part_usd,
-    if(unpriced_reason is null, priced_part_usd, null) as computed_cost_usd,
+    if(billed = 'nothing', 0, if(unpriced_reason is null, priced_part_usd, null))::decimal(38, 18) as computed_cost_usd,
     started_at is null as at_latest_price,
-    coalesce(is_estimate, false) as is_estimate,
+    is_estimated or coalesce(is_estimate, false) as is_estimate,
     price_source
 from rated

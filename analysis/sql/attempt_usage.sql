@@ -6,11 +6,17 @@ with said as (
         -- the names that decide the price, as price_matches has them
         nullif(array_to_string(list_sort(list_transform(
             map_entries(spans.billing), lambda entry: concat(entry.key, '=', entry.value)
-        )), chr(10)), '') as billing_text
+        )), chr(10)), '') as billing_text,
+        outcomes.billed,
+        estimates.span_id is not null as is_estimated,
+        coalesce(estimates.input_tokens, spans.input_tokens) as whole_input,
+        coalesce(estimates.output_tokens, spans.output_tokens) as whole_output
     from spans
+    left join outcomes on spans.span_id = outcomes.span_id
+    left join estimates on spans.span_id = estimates.span_id
     where spans.call_id is not null
         and (
-            spans.input_tokens is not null or spans.output_tokens is not null
+            spans.input_tokens is not null or spans.output_tokens is not null or estimates.span_id is not null
             or cardinality(spans.usage_details) > 0
         )
 )
@@ -22,16 +28,17 @@ select
     coalesce(said.started_at, now()) as priced_at,
     matches.card,
     matches.unmatched_reason,
-    said.finish_reasons is null and said.error_type is not null as is_cut_off,
-    said.input_tokens is not null and said.output_tokens is null and said.operation <> 'embeddings' as lacks_output,
-    coalesce(said.input_tokens, 0) as input_tokens,
+    said.billed,
+    said.is_estimated,
+    said.whole_input is not null and said.whole_output is null and said.operation <> 'embeddings' as lacks_output,
+    coalesce(said.whole_input, 0) as input_tokens,
     said.usage_details,
     said.cache_write_by_ttl,
     -- some bill other counts than they processed, and say so: whatever the cache saved has been taken out of them
     said.usage_details['billed_input_tokens'] is not null as says_billed,
-    try_cast(coalesce(said.usage_details['billed_input_tokens'], said.input_tokens, 0) as decimal(15, 0)) as input,
+    try_cast(coalesce(said.usage_details['billed_input_tokens'], said.whole_input, 0) as decimal(15, 0)) as input,
     try_cast(
-        coalesce(said.usage_details['billed_output_tokens'], said.output_tokens, 0) as decimal(15, 0)
+        coalesce(said.usage_details['billed_output_tokens'], said.whole_output, 0) as decimal(15, 0)
     ) as output,
     try_cast(if(says_billed, 0, coalesce(said.cache_read_tokens, 0)) as decimal(15, 0)) as cache_read,
     try_cast(coalesce(said.cache_write_tokens, 0) as decimal(15, 0)) as cache_write,

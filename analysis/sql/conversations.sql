@@ -17,6 +17,7 @@ with paid as (
 tracked as (
     select
         calls.*,
+        spans.identifiers,
         coalesce(calls.response_model, calls.request_model) as model,
         -- a call that sent nothing again has no row of what it sent again, and paid nothing for it
         if(paid.call_id is null or calls.input_tokens is null, null, coalesce(paid.history_tokens, 0)) as history_tokens,
@@ -25,7 +26,8 @@ tracked as (
         sum(calls.cost_usd) over (
             partition by calls.conversation_id order by calls.place rows unbounded preceding
         ) as running_cost_usd
-    from calls
+    from call_costs as calls
+    inner join spans on calls.span_id = spans.span_id and calls.call_id = spans.call_id
     left join paid on calls.call_id = paid.call_id
 )
 
@@ -60,7 +62,7 @@ select
     try_cast(sum(reasoning_tokens) as bigint) as reasoning_tokens,
     sum(cost_usd) as cost_usd,
     sum(billed_cost_usd) as billed_cost_usd,
-    count(*) filter (where call_id in (select call_id from unpriced_calls)) as unpriced_calls,
+    count(unpriced_reason) as unpriced_calls,
     count(*) filter (where error_type is not null) as failed_calls,
     struct_pack(
         surfaces := list(distinct surface order by surface),

@@ -8,7 +8,6 @@ select
     try_cast(sum(calls.output_tokens) as bigint) as output_tokens,
     try_cast(sum(calls.cache_read_tokens) as bigint) as cache_read_tokens,
     sum(calls.cost_usd) as cost_usd,
-    count(unpriced_calls.call_id) as unpriced_calls
-from calls
-left join unpriced_calls on calls.call_id = unpriced_calls.call_id
+    count(calls.unpriced_reason) as unpriced_calls
+from call_costs as calls
 group by all

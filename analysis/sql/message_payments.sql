@@ -114,10 +114,10 @@ cut as (
         if(ends_at >= block_units, cost_usd, least(cost_usd, (
             read_rate * least(ends_at, read_to) + write_rate * (least(ends_at, written_to) - least(ends_at, read_to))
             + fresh_rate * (ends_at - least(ends_at, written_to))
-        )::decimal(38, 12))) - least(cost_usd, (
+        )::decimal(38, 12)::decimal(38, 18))) - least(cost_usd, (
             read_rate * least(starts_at, read_to) + write_rate * (least(starts_at, written_to) - least(starts_at, read_to))
             + fresh_rate * (starts_at - least(starts_at, written_to))
-        )::decimal(38, 12)) as cost_usd
+        )::decimal(38, 12)::decimal(38, 18)) as cost_usd
     from held
 ),
 

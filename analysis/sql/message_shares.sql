@@ -67,10 +67,10 @@ summed as (
             when call_usd is null or message_index + 1 = count(*) over (partition by weighed.call_id) then call_usd
             else least(call_usd, coalesce(
                 call_usd::double * sum(share) over in_order / nullif(sum(share) over (partition by weighed.call_id), 0), 0
-            )::decimal(38, 12))
+            )::decimal(38, 12)::decimal(38, 18))
         end as usd_upto
     from weighed
-    inner join calls on weighed.call_id = calls.call_id
+    inner join call_costs as calls on weighed.call_id = calls.call_id
     left join prompts on calls.conversation_id = prompts.conversation_id and weighed.system_digest = prompts.system_digest
     window in_order as (partition by weighed.call_id order by message_index rows unbounded preceding)
 )

@@ -24,6 +24,6 @@ select
     try_cast(sum(cache_write_tokens) as bigint) as cache_write_tokens,
     try_cast(sum(reasoning_tokens) as bigint) as reasoning_tokens,
     sum(cost_usd) as cost_usd,
-    count(*) filter (where call_id in (select call_id from unpriced_calls)) as unpriced_calls
-from calls
+    count(unpriced_reason) as unpriced_calls
+from call_costs
 group by conversation_id, turn_index

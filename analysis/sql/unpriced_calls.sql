@@ -1,4 +1,5 @@
 -- unpriced_calls: one row per call that has usage or succeeded, yet has no cost; never counted as free.
+-- missing_prices and priced_part_usd: of a call priced in part what has no price, and the USD of the rest.
 -- Failed calls without usage are not listed: nothing says that they were billed; nor are requests of surfaces that the
 -- provider's document says run no model.
 select
@@ -12,14 +13,8 @@ select
     calls.started_at,
     calls.input_tokens,
     calls.output_tokens,
-    coalesce(reasons.reason, 'no usage reported') as reason,
+    calls.unpriced_reason as reason,
     calls.missing_prices,
     calls.priced_part_usd
 from calls
-left join (
-    select call_id, any_value(unpriced_reason) as reason from attempt_costs group by call_id
-) as reasons on calls.call_id = reasons.call_id
-left join providers on calls.provider = providers.provider
-where calls.cost_usd is null
-    and (calls.input_tokens is not null or coalesce(calls.status_code, 0) < 400)
-    and not coalesce(list_contains(providers.unbilled_surfaces, calls.surface), false)
+where calls.unpriced_reason is not null
