@@ -196,7 +196,7 @@ class Runtime:
 
     def flush_last(self) -> None:
         """Write what is left of a process that ends at once; a call that ends meanwhile returns when it is written."""
-        self.worker.write_at_once()
+        self.worker.write_at_once(TERMINATION_S)
         if (write_at_once := getattr(self.exporter, "write_at_once", None)) is not None:
             write_at_once()
         self.flush(TERMINATION_S)

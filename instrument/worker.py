@@ -55,6 +55,7 @@ class Worker:
         self, handle: Callable[[Any], None], export: Callable[[Sequence[Any]], None], interval_s: float
     ) -> None:
         self._handle, self._export, self._interval_s = handle, export, interval_s
+        self._wait_s = BLOCK_S
         self._reset()
         _alive.add(self)
 
@@ -95,7 +96,7 @@ class Worker:
         self._queue.put(item)
         health.high("worker.queued", self._queue.qsize())
         if not self._interval_s:
-            self.flush(BLOCK_S)
+            self.flush(self._wait_s)
 
     def _has_room(self, weight: int) -> bool:
         free = self._queued_bytes + weight <= MAX_QUEUED_BYTES or not self._queued_bytes
@@ -192,9 +193,9 @@ class Worker:
                     health.failed("worker.export", error)
                     health.count("worker.lost_spans", len(batch))
 
-    def write_at_once(self) -> None:
-        """Hand on each item at once from now on, and have whoever brings it wait for that."""
-        self._interval_s = 0.0
+    def write_at_once(self, wait_s: float) -> None:
+        """Hand on each item at once from now on, and have whoever brings it wait for that, ``wait_s`` at most."""
+        self._interval_s, self._wait_s = 0.0, wait_s
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything submitted so far is exported; returns whether that was done in time."""

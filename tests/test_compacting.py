@@ -25,6 +25,7 @@ from turnledger.exporters.compacting import MANY_FILES, Limits, compact, compact
 from turnledger.exporters.footers import footer_of
 from turnledger.exporters.parquet import ParquetSpanExporter
 from turnledger.exporters.rewriting import GRACE_S, remove_replaced, upkeep
+from turnledger.exporters.schema import SCHEMA_VERSION
 from turnledger.exporters.snapshot import list_files, snapshot
 from turnledger.exporters.spool import spool_files
 from turnledger.exporters.store import UNKNOWN_DATE, Store
@@ -298,7 +299,7 @@ def test_the_commands_say_in_one_line_what_was_done(store: Store):
     done = run("compact", "--grace", "0", "--day", DAYS[0], "--store", store.root)
     assert re.fullmatch(r"compacted: nothing to gain; 3 replaced files removed \([\d,]+ bytes\)\n", done.stderr)
     done = run("migrate", "--store", store.root)
-    assert (done.returncode, done.stderr) == (0, "migrated to version 2: nothing to do\n")
+    assert (done.returncode, done.stderr) == (0, f"migrated to version {SCHEMA_VERSION}: nothing to do\n")
 
 
 def test_the_commands_say_what_is_wrong(store: Store, tmp_path: Path):

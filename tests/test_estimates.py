@@ -102,8 +102,13 @@ def test_the_same_request_tells_its_input(tmp_path: Path):
 
 def test_the_call_before_tells_the_history(tmp_path: Path):
     before = call_row(
-        **{"call_id": "b", "span_id": "b", "answer_digests": ["b"], "started_at": NOON},
-        **{"input_tokens": 1000, "output_tokens": 70, "reasoning_tokens": 20},
+        call_id="b",
+        span_id="b",
+        answer_digests=["b"],
+        started_at=NOON,
+        input_tokens=1000,
+        output_tokens=70,
+        reasoning_tokens=20,
     )
     after = cut(prefix_digests=["b"], message_sizes=sizes(40, 20, earlier=9999), started_at=NOON + timedelta(hours=1))
     rule = f"input as of the call before and its answer, and 40 {USUAL}; output by 20 {USUAL}"

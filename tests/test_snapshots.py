@@ -161,6 +161,7 @@ CALL: dict[str, Any] = {
     "continues_turn": False,
     "content": None,
     "attributes": None,
+    "billing": None,
     **SAID,
     **USAGE,
     **THREAD,

@@ -339,3 +339,12 @@ def test_without_an_interval_submit_waits_no_longer_than_its_bound(books: _Books
     assert books.worker.flush(10)
     assert books.batches == [["first"]]
     books.worker.stop(10)
+
+
+def test_at_the_end_submit_waits_longer(books: _Books, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "BLOCK_S", 0.0)
+    books.worker.write_at_once(10)
+    for number in range(3):
+        books.worker.submit(number)
+        assert books.batches[-1] == [number]  # no time at all would not have been enough
+    books.worker.stop(10)
