@@ -12,6 +12,7 @@ from .condition import condition, store_findings
 from .ledger import Ledger, open_ledger
 from .options import FormatOption, OutputOption, StoreOption
 from .output import Format, format_of, write_frame
+from .pricing.effective import DRIFT
 from .shell import say
 
 doctor_command: Final = typer.Typer()
@@ -57,6 +58,12 @@ CHECKS: Final = (
         "calls whose usage contradicts itself",
         "select count(*), min(call_id) from calls where len(usage_problems) > 0",
         "see usage_problems of the calls; where it matters for the price they are in unpriced_calls",
+    ),
+    Check(
+        "prices that the bills of calls do not bear out",
+        "select count(*), min(concat(provider, ' ', model, ' ', upstream_provider, ' ', unit, ': billed at ',"
+        f" effective_usd::double, ', listed at ', list_usd::double)) from effective_prices where abs(drift) > {DRIFT}",
+        "see turnledger prices --effective; --accept takes them over into prices.toml",
     ),
     Check(
         "calls without a price",

@@ -18,6 +18,7 @@ from ..exporters.store import Store
 from ..instrument.documents import load_documents
 from . import sql as models
 from .files import parquet_list, stored_spans
+from .pricing.effective import effective_prices
 from .pricing.newer import BookError, book_of
 from .pricing.overrides import PricesFileError, own_prices
 from .pricing.relations import price_tables
@@ -112,6 +113,7 @@ class Ledger:
         for name in models.ORDER:
             kind = "table" if name in models.TABLES else "view"
             self.connection.execute(f"create {kind} {name} as {models.model_text(name)}")
+        self._table("effective_prices", effective_prices(self.connection))
 
     def _table(self, name: str, table: Any) -> None:
         self.connection.register("incoming", table)

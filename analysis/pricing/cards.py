@@ -100,25 +100,29 @@ def rate_card(use: ModelUse, registry: Registry, book: Book, own: Sequence[Price
     name = (use.response_model or use.request_model or "").lower()
     if document is None or not name:
         return Card(use, "model not reported" if document else "provider without a document")
-    said = _conditions(use, document)
+    said = _said(use)
     rules = [rule for rule in (*document.prices, *own) if _fits(rule, use, name, said)]
     if refusal := next((rule.unpriced for rule in reversed(rules) if rule.unpriced is not None), None):
         return Card(use, refusal)
     entries = _entries(use, name, document, book)
     if not entries and not any(rule.prices for rule in rules if rule.models != ("*",)):
         return Card(use, f"not in the price book: {name}")
-    builder = _Builder(use, name, document, book.version, entries, rules, said)
+    builder = _Builder(use, name, document, book.version, entries, rules, _conditions(said, use, document))
     rows = tuple(builder.rows())
     first = entries[0].model if entries else None
     return Card(use, builder.reason, rows, first and first.provider, first.info.id if first else name)
 
 
-def _conditions(use: ModelUse, document: ProviderDocument) -> dict[str, str]:
-    """Return what is said of the call beside its model, in lower case, but for what is billed at the plain price."""
+def _said(use: ModelUse) -> dict[str, str]:
+    """Return what is said of the call beside its model, in lower case."""
     said = {**dict(use.billing), TIER: use.service_tier or "", HOST: use.server_address or ""}
+    return {key: value.lower() for key, value in said.items() if value}
+
+
+def _conditions(said: Mapping[str, str], use: ModelUse, document: ProviderDocument) -> dict[str, str]:
+    """Return what of that a price must know: all but what is billed at the plain price."""
     plain = next((surface.plain for surface in document.surfaces if surface.name == use.surface), _NOTHING)
-    lower = {key: value.lower() for key, value in said.items()}
-    return {key: value for key, value in lower.items() if value and value not in plain.get(key, ())}
+    return {key: value for key, value in said.items() if value not in plain.get(key, ())}
 
 
 def _fits(rule: PriceRule, use: ModelUse, name: str, said: Mapping[str, str]) -> bool:

@@ -11,9 +11,10 @@ import typer
 from ...exporters.store import Store
 from ...instrument.documents import load_documents
 from ..options import FormatOption, OutputOption, StoreOption, since_moment
-from ..output import format_of, write_frame
+from ..output import Format, format_of, write_frame
 from ..providers import find_document
-from ..shell import say
+from ..shell import opened, say
+from .accepting import accept, drifting
 from .book import LATEST, Book
 from .cards import HOST, TIER, ModelUse, rate_card
 from .newer import book_of, update_book
@@ -22,6 +23,7 @@ from .units import per
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from ...instrument.documents import ProviderDocument, Registry
     from ...instrument.price_rules import PriceRule
@@ -123,15 +125,28 @@ def prices(
         list[str] | None, typer.Option("--when", help="What a call says beside: service_tier=flex, host=...")
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Take the newest price book into the store.")] = False,
+    effective: Annotated[
+        bool,
+        typer.Option(
+            "--effective", help="What bills say the prices are, beside the list; of all models if none is named."
+        ),
+    ] = False,
+    take: Annotated[
+        bool,
+        typer.Option("--accept", help="Take what bills say over into prices.toml, where it is not what the list says."),
+    ] = False,
     store: StoreOption = None,
     form: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Show which prices hold for a model, since when and from where; or take a newer price book.
+    """Show which prices hold for a model, since when and from where; what bills say; or take a newer price book.
 
     Example: turnledger prices MODEL --provider acme --when service_tier=flex --at 2026-01-01
     """
     place = Store.at(store)
+    if effective or take:
+        _effective(store, model, provider, format_of(form, output), output, take=take)
+        return
     if update:
         done = update_book(place)
         say(f"price book: {done.version} ({done.models} models) in {done.path}")
@@ -145,10 +160,7 @@ def prices(
     registry, moment = load_documents(), None if history else since_moment(at) or datetime.now(UTC)
     conditions = {name: value for name, _, value in pairs}
     book, own = book_of(place), own_prices(place).rules
-    try:
-        ids = [find_document(registry, provider).id] if provider else list(registry.documents)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    ids = [_document(registry, provider).id] if provider else list(registry.documents)
     frames: list[pl.DataFrame] = []
     reasons: list[str] = []
     for name in ids:
@@ -161,3 +173,37 @@ def prices(
         raise ValueError(reasons[0] if len(reasons) == 1 else f"no provider has a price for {model!r}")
     write_frame(pl.concat(frames), format_of(form, output), output)
     say(f"by {book.version}" + (f", at {moment:%Y-%m-%d %H:%M} UTC" if moment else ""))
+
+
+def _document(registry: Registry, provider: str) -> ProviderDocument:
+    try:
+        return find_document(registry, provider)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _effective(
+    store: str | None, model: str | None, provider: str | None, form: Format, output: Path | None, *, take: bool
+) -> None:
+    """Print what bills say of prices, or take it over."""
+    with opened(store) as ledger:
+        found = ledger.sql(
+            "select * from effective_prices where coalesce(model = $model, $model is null)"
+            " and coalesce(provider = $provider, $provider is null)"
+            " order by calls desc, provider, model, upstream_provider, service_tier, unit",
+            {"model": model, "provider": provider and _document(load_documents(), provider).id},
+        )
+    if not found.height:
+        raise ValueError(f"no call{f' of {model}' if model else ''} in {ledger.store.location} says what it cost")
+    if not take:
+        write_frame(found, form, output)
+        off = drifting(found)["effective_usd"].count()
+        say(
+            f"prices that bills do not bear out: {off} of {found.height}"
+            + (" (--accept takes them over)" if off else "")
+        )
+        return
+    done = accept(ledger.store, found)
+    say(f"accepted: {done.tables} [[price]] tables in {done.path}" if done.tables else "nothing to accept")
+    if done.left:
+        say(f"not to be told from the bills there are: {done.left} kinds of call")

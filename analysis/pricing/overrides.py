@@ -49,21 +49,29 @@ def own_prices(store: Store) -> OwnPrices:
     Raises:
         PricesFileError: if there is a file and it cannot be used.
     """
+    path, data = prices_data(store)
+    return OwnPrices() if data is None else OwnPrices(parse_prices(path, data), path)
+
+
+def prices_data(store: Store) -> tuple[str, bytes | None]:
+    """Return where the user's prices for a store are, and what is there, None if nothing.
+
+    Raises:
+        PricesFileError: if the file cannot be read, or is named and not there.
+    """
     named = os.environ.get(VARIABLE, "")
     path = str(Path(named).expanduser()) if named else store.storage.path(PRICES_FILE)
     try:
         if named:
-            data = Path(path).read_bytes()
-        else:
-            with store.storage.open(PRICES_FILE) as file:
-                data = file.read(_MOST_BYTES + 1)
+            return path, Path(path).read_bytes()
+        with store.storage.open(PRICES_FILE) as file:
+            return path, file.read(_MOST_BYTES + 1)
     except FileNotFoundError as error:
         if named:
             raise PricesFileError(f"{path}: no such file; {VARIABLE} names it") from error
-        return OwnPrices()
+        return path, None
     except OSError as error:
         raise PricesFileError(f"{path}: cannot be read: {error}") from error
-    return OwnPrices(parse_prices(path, data), path)
 
 
 def parse_prices(file: str, data: bytes) -> tuple[PriceRule, ...]:

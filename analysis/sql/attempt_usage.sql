@@ -31,6 +31,7 @@ select
     said.billed,
     said.is_estimated,
     said.whole_input is not null and said.whole_output is null and said.operation <> 'embeddings' as lacks_output,
+    said.billed_cost_usd,
     coalesce(said.whole_input, 0) as input_tokens,
     said.usage_details,
     said.cache_write_by_ttl,
