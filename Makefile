@@ -13,16 +13,19 @@ SCORECARD ?= ../shared/scorecard/score.py
 CORPUS ?= ../shared/corpus
 SCORED ?= $(patsubst %.har.gz,%,$(notdir $(wildcard $(CORPUS)/*.har.gz)))
 SCORE_ARGS ?= --worst 25
+# Whose table of prices is shown for comparison; nothing of it is used.
+COMPARED ?= litellm==1.110.2
 
 recordings := $(SCORED:%=$(CORPUS)/%.har.gz)
 planted := $(SCORED:%=.scorecard/har/%.har.gz)
 hidden := $(SCORED:%=.stitching/har/%.har.gz)
+compared_table = .accuracy/$(COMPARED)/litellm/model_prices_and_context_window_backup.json
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint format typecheck scorecard stitching bench constraints clean
+.PHONY: help demo test torture lint format typecheck scorecard stitching accuracy bench constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +72,21 @@ stitching: $(STAMP) ## Measure how calls become conversations by their messages 
 	@$(BIN)/turnledger sql "select source, conversation_id from calls" --store .stitching/store --format parquet --output .stitching/calls.parquet
 	@$(BIN)/python tests/chains.py score $(hidden) --calls .stitching/calls.parquet
 
+accuracy: $(STAMP) ## Compare computed costs with the bills in recorded traffic (CORPUS=folder SCORED='names of files')
+	@for file in $(or $(recordings),$(CORPUS)/*.har.gz); do \
+		test -f "$$file" || { echo "make accuracy: no $$file; name the folder of recordings:" \
+			"make accuracy CORPUS=folder" >&2; exit 1; }; \
+	done
+	@rm -rf .accuracy/store
+	@mkdir -p .accuracy
+	@$(BIN)/turnledger import har $(recordings) --store .accuracy/store --format csv > .accuracy/imported.csv
+	@test -f $(compared_table) || if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --no-deps --target .accuracy/$(COMPARED) $(COMPARED); \
+	else \
+		$(BIN)/python -m pip install --quiet --no-deps --target .accuracy/$(COMPARED) $(COMPARED); \
+	fi
+	@$(BIN)/python tests/accuracy.py .accuracy/store --table $(compared_table)
+
 bench: $(STAMP) ## Measure what capture costs; figures go to bench.json too (BENCH_ARGS=--quick for a short run)
 	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
@@ -80,7 +98,7 @@ constraints: ## Resolve every dependency anew and pin it in constraints.txt
 	@rm -rf build/constraints
 
 clean: ## Remove everything made here, .venv too (a store is data: it stays)
-	@rm -rf $(VENV) build dist *.egg-info .scorecard .stitching .pytest_cache .ruff_cache .hypothesis bench.json
+	@rm -rf $(VENV) build dist *.egg-info .scorecard .stitching .accuracy .pytest_cache .ruff_cache .hypothesis bench.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $python to the first interpreter that runs, is recent enough and can make an environment: a name on the PATH

@@ -24,7 +24,7 @@ ROOT: Final = "$"
 MAX_COUNT: Final = 10**15
 """Exclusive bound of a count. One that is larger is no count of anything, and sums of a few would leave 64 bits."""
 
-_STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[(?:\w+=[\w-]+)?\])*)")
+_STEP = re.compile(r"(\*|[A-Za-z0-9_$@:-]+)((?:\[(?:\w+=[\w:-]+)?\])*)")
 _ELEMENTS = re.compile(r"\[.*?\]")
 _SIGNED = re.compile(r"([+-])\s+(.*?)(?=\s+[+-]\s|\s*$)")
 

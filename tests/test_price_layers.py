@@ -63,6 +63,32 @@ def test_searches_are_billed_beside_the_tokens(tmp_path: Path):
     assert cost(tmp_path, **said) == (Decimal("0.01607085"), "computed")
 
 
+def test_a_router_may_answer_with_a_name_without_the_vendor(tmp_path: Path):
+    """Counts of a recorded call, which was billed 0.00000014."""
+    said = {"provider": "openrouter", "surface": "embeddings", "operation": "embeddings", "output_tokens": None}
+    model = {"request_model": "openai/text-embedding-3-small", "response_model": "text-embedding-3-small"}
+    assert cost(tmp_path / "a", **said, **model, input_tokens=7) == (Decimal("0.00000014"), "computed")
+    other = {"request_model": "openai/gpt-4o", "response_model": "text-embedding-3-small"}
+    assert cost(tmp_path / "b", **said, **other, input_tokens=7) == (None, None)
+
+
+def test_citations_of_a_search_that_is_billed_itself_cost_nothing(tmp_path: Path):
+    """Counts of a recorded call, which was billed 0.066407."""
+    said = {
+        "provider": "openrouter",
+        "request_model": "openai/gpt-5.2",
+        "response_model": "openai/gpt-5.2",
+        "billing": [("upstream", "OpenAI"), ("search_tool", "openrouter:web_search")],
+        "input_tokens": 16924,
+        "output_tokens": 485,
+        "reasoning_tokens": 449,
+        "usage_details": [("web_search_requests", 3), ("web_plugin_results", 1)],
+    }
+    assert cost(tmp_path / "a", **said) == (Decimal("0.066407"), "computed")
+    del said["billing"]
+    assert cost(tmp_path / "b", **said) == (None, "partially_priced")
+
+
 CLAUDE = {
     "provider": "anthropic",
     "surface": "messages",

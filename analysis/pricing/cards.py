@@ -143,6 +143,13 @@ class _Entry(NamedTuple):
 
 def _entries(use: ModelUse, name: str, document: ProviderDocument, book: Book) -> list[_Entry]:
     """Return the entries of the book that price a call: units that the first lacks are taken from the next."""
+    asked = (use.request_model or "").lower()
+    # A router that was asked for a vendor's model (x/y) may answer with the model's own name (y).
+    found = _entries_of(use, name, document, book)
+    return found or (_entries_of(use, asked, document, book) if asked.endswith(f"/{name}") else [])
+
+
+def _entries_of(use: ModelUse, name: str, document: ProviderDocument, book: Book) -> list[_Entry]:
     # Asked for by a plain name and answered with a resource's (models/x): the last part is the plain name. Not so where
     # the request had a path itself: a router's x/y and z/y are two entries of its book.
     last = name.rpartition("/")[2]
