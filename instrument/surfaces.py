@@ -253,6 +253,7 @@ def _usage(table: Table) -> UsageRules:
         at=read_paths(table, "at"),
         beside=_named_paths(table.table("beside")),
         counted=_named_paths(table.table("counted")),
+        moments=_named_paths(table.table("moments")),
         headers=_headers(table.table("headers")),
         merge=merge,
         counts=_expressions(counts),

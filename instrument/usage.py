@@ -6,8 +6,10 @@ Which fields add up to what is said by the provider's document; this module know
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,6 +32,7 @@ class UsageRules:
     at: tuple[Path, ...] = ()
     beside: Mapping[str, Path] = field(default_factory=dict[str, Path])
     counted: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    moments: Mapping[str, Path] = field(default_factory=dict[str, Path])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     merge: str = "update"
     counts: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
@@ -64,7 +67,7 @@ def read_usage(documents: Sequence[Any], rules: UsageRules, headers: Headers = (
     """
     counted = _counted_in_headers(headers, rules)
     raw = {**counted, **(_merged(documents, rules) or {}), **_beside(documents, rules)}
-    raw |= _counted(documents, rules)
+    raw |= _counted(documents, rules) | _moments(documents, rules)
     if not raw:
         return Usage()
     counts = {name: expression.count(raw) for name, expression in rules.counts.items()}
@@ -132,11 +135,23 @@ def _beside(documents: Sequence[Any], rules: UsageRules) -> dict[str, Any]:
     return found
 
 
+def _moments(documents: Sequence[Any], rules: UsageRules) -> dict[str, int]:
+    """Return the moments from and until which something was kept, in whole seconds since 1970."""
+    found: dict[str, int] = {}
+    for name, path in rules.moments.items():
+        for text in (value for document in documents for value in find(document, path) if isinstance(value, str)):
+            with contextlib.suppress(ValueError, OverflowError):
+                moment = datetime.fromisoformat(text)
+                found[name] = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return found
+
+
 def _counted(documents: Sequence[Any], rules: UsageRules) -> dict[str, int]:
     """Return how many of the things there are that are counted by their number, as the last document lists them."""
     found: dict[str, int] = {}
     for name, path in rules.counted.items():
-        numbers = (sum(value is not None for value in find(document, path)) for document in reversed(documents))
+        # What is empty (a search for nothing) is none.
+        numbers = (sum(value not in (None, "") for value in find(document, path)) for document in reversed(documents))
         if number := next(filter(None, numbers), 0):
             found[name] = number
     return found

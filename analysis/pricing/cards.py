@@ -150,10 +150,11 @@ def _entries(use: ModelUse, name: str, document: ProviderDocument, book: Book) -
 
 
 def _entries_of(use: ModelUse, name: str, document: ProviderDocument, book: Book) -> list[_Entry]:
-    # Asked for by a plain name and answered with a resource's (models/x): the last part is the plain name. Not so where
-    # the request had a path itself: a router's x/y and z/y are two entries of its book.
+    # Asked for by a plain name and answered with a resource's (projects/x/y), or by models/x: the last part is plain.
+    # Not so where the request had a path itself: a router's x/y and z/y are two entries of its book.
     last = name.rpartition("/")[2]
-    plain = "/" in name and use.request_model is not None and "/" not in use.request_model
+    asked_plainly = "/" in name and use.request_model is not None and "/" not in use.request_model
+    plain = asked_plainly or name.endswith(f"models/{last}")
     own = book.find(document.price_provider, name) or (book.find(document.price_provider, last) if plain else None)
     upstream = dict(use.billing).get(UPSTREAM, "").lower()
     fitting = (

@@ -12,6 +12,7 @@ SCALE: Final = Decimal("1e-18")
 
 _BOOK: Final[dict[str, int]] = {unit["price_key"]: unit["per"] for unit in unit_data.values()}
 _ENDINGS: Final[dict[str, int]] = {
+    "_mtok_hours": 3_600_000_000,
     "_mtok": 1_000_000,
     "_mchars": 1_000_000,
     "_gpixels": 1_000_000_000,
@@ -34,7 +35,12 @@ _COUNTED: Final[dict[str, str]] = {
     "cache_image_read_mtok": "cache_read_image_tokens",
 }
 """Where the book's price key is not our name of the count with another ending."""
-_COUNTED_BY_ENDING: Final[dict[str, str]] = {"_mtok": "_tokens", "_hours": "_seconds", "_mchars": "_characters"}
+_COUNTED_BY_ENDING: Final[dict[str, str]] = {
+    "_mtok_hours": "_token_seconds",
+    "_mtok": "_tokens",
+    "_hours": "_seconds",
+    "_mchars": "_characters",
+}
 
 
 def per(unit: str) -> int:

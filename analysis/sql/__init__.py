@@ -22,6 +22,7 @@ ORDER: Final = (
     "bytes_per_token",
     "estimates",
     "rates",
+    "kept_caches",
     "attempt_usage",
     "attempt_buckets",
     "attempt_costs",
@@ -48,7 +49,7 @@ TABLES: Final = frozenset(
     {
         *("call_keys", "matches", "continuations", "threads", "places", "strategies"),
         *("billable_calls", "same_responses", "gateway_links", "duplicates"),
-        *("outcomes", "estimates", "rates", "attempt_costs", "call_costs"),
+        *("outcomes", "estimates", "rates", "kept_caches", "attempt_costs", "call_costs"),
     }
 )
 """The models that are worked out once, when the ledger is opened, and not with every query: others build on them."""

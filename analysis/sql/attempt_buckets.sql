@@ -40,7 +40,8 @@ select
                 starts_with(item.key, 'beside_') or item.key in (
                     'web_search_requests', 'web_plugin_results', 'x_search_requests', 'map_search_requests',
                     'file_search_calls', 'code_interpreter_calls', 'tool_calls_executed', 'tool_invocations',
-                    'search_queries', 'connector_calls', 'parsed_files', 'generated_images'
+                    'search_queries', 'connector_calls', 'parsed_files', 'generated_images', 'grounded_prompts',
+                    'cache_storage_token_seconds'
                 )
             )),
             lambda item: item.key

@@ -2,7 +2,10 @@
 -- A count that was not reported is 0 here: it is a part of a total that was. NULL: beyond what can be multiplied exactly.
 with said as (
     select
-        spans.*,
+        spans.* exclude (usage_details),
+        if(kept.token_seconds is null, spans.usage_details, map_concat(
+            spans.usage_details, map {'cache_storage_token_seconds': kept.token_seconds}
+        )) as usage_details,
         -- the names that decide the price, as price_matches has them
         nullif(array_to_string(list_sort(list_transform(
             map_entries(spans.billing), lambda entry: concat(entry.key, '=', entry.value)
@@ -14,6 +17,7 @@ with said as (
     from spans
     left join outcomes on spans.span_id = outcomes.span_id
     left join estimates on spans.span_id = estimates.span_id
+    left join kept_caches as kept on spans.span_id = kept.span_id
     where spans.call_id is not null
         and (
             spans.input_tokens is not null or spans.output_tokens is not null or estimates.span_id is not null
@@ -30,7 +34,8 @@ select
     matches.unmatched_reason,
     said.billed,
     said.is_estimated,
-    said.whole_input is not null and said.whole_output is null and said.operation <> 'embeddings' as lacks_output,
+    said.whole_input is not null and said.whole_output is null and said.operation not in ('embeddings', 'create_cache')
+        as lacks_output,
     said.billed_cost_usd,
     coalesce(said.whole_input, 0) as input_tokens,
     said.usage_details,
