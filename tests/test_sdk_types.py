@@ -5,6 +5,7 @@ Surfaces name the types in ``sdk_types``; what looks like an identifier or usage
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,8 +51,11 @@ def usage_paths(surface: Surface) -> Iterator[Steps]:
 def placed_usage(surface: Surface, path: Steps) -> Iterator[Steps]:
     """Yield where a path of the usage object may stand in a response."""
     apart = surface.usage.beside.get(path[0])
+    derived = {**surface.usage.counted, **surface.usage.moments}.get(path[0])
     if apart is not None:
         yield (*apart, *path[2:])
+    elif derived is not None:
+        yield derived
     else:
         yield from ((*prefix, *path) for prefix in surface.usage.at)
 
@@ -125,8 +129,10 @@ def paths_written(usage: Any) -> list[Steps]:
     counts = {**usage, **usage.get("details", {}), **usage.get("cache_write_by_ttl", {})}
     for name in ("at", "beside", "merge", "headers", "details", "cache_write_by_ttl", "billed_cost_unit_usd"):
         counts.pop(name, None)
+    for name in ("counted", "moments"):
+        counts.pop(name, None)  # a count by such a name is looked for where that stands
     texts = [text for value in counts.values() for text in ([value] if isinstance(value, str) else value)]
-    terms = [term.strip().removesuffix("?") for text in texts for term in text.replace("|", "+").split("+")]
+    terms = [term.strip().removesuffix("?") for text in texts for term in re.split(r"\||\+| - ", text)]
     return [paths.parse(term) for term in terms]
 
 
