@@ -20,6 +20,7 @@ from rich.console import Console
 from ..exporters.store import Store
 from ..instrument.capabilities import capabilities_of
 from ..instrument.documents import load_documents
+from .diffing import diffing
 from .doctor import doctor_command
 from .importing import import_command
 from .ledger import StoreError, reason
@@ -43,6 +44,7 @@ app: Final = typer.Typer(
 )
 app.add_typer(listing)
 app.add_typer(spending)
+app.add_typer(diffing)
 app.add_typer(upkeep)
 app.add_typer(retention)
 app.add_typer(recommend_command)

@@ -64,6 +64,11 @@ def cost_keys(by: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
+def split_keys(text: str) -> list[str]:
+    """Return the keys of a text that has commas between them."""
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
 def key_sql(key: str) -> str:
     """Return the SQL of a key over ``call_costs``.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import polars as pl
 import typer
 
-from .grouping import COST_KEYS, MEASURES
+from .grouping import COST_KEYS, MEASURES, split_keys
 from .limits import EXCEEDED, amount_usd
 from .options import FormatOption, OutputOption, SinceOption, StoreOption, UntilOption, since_moment, wrong_usage
 from .output import cell_text, format_of, write_frame
@@ -43,10 +43,9 @@ def costs(
     with wrong_usage():
         budget = None if fail_over is None else amount_usd(fail_over)
     start, end = since_moment(since), since_moment(until)
-    keys = [key.strip() for key in by.split(",") if key.strip()]
     with opened(store) as ledger:
         with wrong_usage():
-            frame = ledger.costs(keys, since=start, until=end, top=rows_shown(top, chosen))
+            frame = ledger.costs(split_keys(by), since=start, until=end, top=rows_shown(top, chosen))
         undated: int = ledger.sql("select count(*) from call_costs where started_at is null").item()
     write_frame(_for_people(frame) if chosen in FOR_PEOPLE else frame, chosen, output)
     total: dict[str, Any] = frame.select(pl.col(*MEASURES).sum()).row(0, named=True)
@@ -61,7 +60,7 @@ def _for_people(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the rows with the last one named where it sums others, and without columns that say nothing."""
     rest = frame.columns[0]
     if "other_groups" in frame.columns:
-        named = pl.format("({} others)", "other_groups")
+        named = pl.format("(others: {})", "other_groups")
         shown = frame.with_columns(pl.coalesce(named, pl.col(rest).cast(pl.String)).alias(rest)).drop("other_groups")
     else:
         shown = frame

@@ -163,8 +163,8 @@ def test_programs_get_every_column_and_people_the_name_of_the_rest(run: Any) -> 
         (None, 3),
     ]
     assert list(found[0]) == ["conversation", *MEASURES, "other_groups"]
-    assert "(3 others)" in run("--by", "conversation", "--top", "2").stdout
-    assert "| (2 others) |" in run("--by", "day", "--top", "1", "-f", "markdown").stdout
+    assert "(others: 3)" in run("--by", "conversation", "--top", "2").stdout
+    assert "| (others: 2) |" in run("--by", "day", "--top", "1", "-f", "markdown").stdout
 
 
 def test_text_from_outside_steers_nothing(run: Any) -> None:
