@@ -65,7 +65,8 @@ def diff_text(comparison: Comparison, shown: int, room: int) -> str:
             console.print(printable(line), markup=False, soft_wrap=True)
         for title, frame, figures in _sections(comparison, shown):
             console.print(f"\n{title}", markup=False, style="bold")
-            console.print(table_of(frame, room, figures), crop=False)
+            narrow = frame.rename(lambda name: name.replace(" ", "_"))  # where heads may break
+            console.print(table_of(narrow, room, [name.replace(" ", "_") for name in figures]), crop=False)
     return captured.get()
 
 

@@ -77,7 +77,7 @@ def parse_side(text: str, now: datetime | None = None) -> Side:
             stores.append(part)
         elif (period := _period(part, present)) is not None:
             periods.append(period)
-        elif "=" in part.lstrip("="):
+        elif "=" in part and _choice(part)[0] != "tag:":
             key, value = _choice(part)
             if key in chosen:
                 raise ValueError(f"{text!r}: {key} is there twice; a side has one value of each")

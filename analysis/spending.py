@@ -13,6 +13,7 @@ from .limits import EXCEEDED, amount_usd
 from .options import FormatOption, OutputOption, SinceOption, StoreOption, UntilOption, since_moment, wrong_usage
 from .output import cell_text, format_of, write_frame
 from .shell import FOR_PEOPLE, opened, rows_shown, say
+from .splitting import exact_sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +81,7 @@ def _say_total(total: Mapping[str, Any]) -> None:
 
 def _hold(total: Mapping[str, Any], budget: Decimal) -> None:
     """Say whether the sum is within the budget; what is known of calls without a cost was spent, too."""
-    known = total["cost_usd"] + total["priced_part_usd"]
+    known = exact_sum((Decimal(total["cost_usd"]), Decimal(total["priced_part_usd"])))
     least = "at least " if total["unpriced_calls"] else ""
     if known > budget:
         say(f"over the limit: {least}{cell_text(known)} USD, {cell_text(budget)} USD are allowed")

@@ -78,6 +78,7 @@ def test_a_folder_that_is_there_is_a_store(tmp_path: Path, monkeypatch: pytest.M
         ("", "'': a side is a period"),
         ("a=1,,b=2", "a side is a period"),
         ("ledger", "'ledger' is none of what a side is made of: a period"),
+        ("=v=2", "'=v=2' is none of what a side is made of"),
         ("=v2", "'=v2' is none of what a side is made of"),
         ("2026-13", "'2026-13' is no day or month that there is"),
         ("2026-02-30", "'2026-02-30' is no day or month"),
