@@ -65,8 +65,7 @@ def diff_text(comparison: Comparison, shown: int, room: int) -> str:
             console.print(printable(line), markup=False, soft_wrap=True)
         for title, frame, figures in _sections(comparison, shown):
             console.print(f"\n{title}", markup=False, style="bold")
-            narrow = frame.rename(lambda name: name.replace(" ", "_"))  # where heads may break
-            console.print(table_of(narrow, room, [name.replace(" ", "_") for name in figures]), crop=False)
+            console.print(table_of(frame, room, figures), crop=False)
     return captured.get()
 
 
@@ -174,7 +173,10 @@ def _models(models: pl.DataFrame) -> pl.DataFrame:
 
 
 def _groups(groups: pl.DataFrame, shown: int) -> tuple[pl.DataFrame, list[str]]:
-    """Return the groups that changed most, and one row of all others, so that the changes add up."""
+    """Return the groups that changed most, and one row of all others, so that the changes add up.
+
+    Columns are called as in ``Comparison.groups``, where none has the name of a key.
+    """
     keys = groups.columns[: groups.columns.index("status")]
     parts = [name for name in PARTS if name not in _SAID_BY_STATUS and (groups[f"{name}_usd"] != 0).any()]
     unpriced = [side for side in "ab" if groups[f"unpriced_calls_{side}"].sum()]
@@ -182,9 +184,9 @@ def _groups(groups: pl.DataFrame, shown: int) -> tuple[pl.DataFrame, list[str]]:
     if groups.height > shown:
         rows.append(_group_row(_others(groups.slice(shown), keys), keys, parts, unpriced))
     figures = [
-        *("calls A", "calls B", "cost A USD", "cost B USD", "change USD", "change %"),
-        *(f"{part} USD" for part in parts),
-        *(f"without a cost {side.upper()}" for side in unpriced),
+        *("calls_a", "calls_b", "cost_a_usd", "cost_b_usd", "change_usd", "change_share"),
+        *(f"{part}_usd" for part in parts),
+        *(f"unpriced_calls_{side}" for side in unpriced),
     ]
     return pl.DataFrame(rows, schema=dict.fromkeys([*keys, "status", *figures], pl.String), orient="row"), figures
 

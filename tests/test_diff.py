@@ -344,6 +344,14 @@ def cells(line: str) -> int:
     return line.replace(r"\|", "").count("|")
 
 
+def test_keys_may_be_called_as_figures_are(run: Any) -> None:
+    for form in ("table", "markdown", "json", "csv"):
+        said = run("release=v1", "release=v2", "--by", "tag:release,tag:calls_a,tag:status,tag:calls A", "-f", form)
+        assert (said.returncode, said.stderr) == (0, "")
+        assert "tag:calls" in said.stdout
+        assert "v2" in said.stdout
+
+
 def test_what_is_not_shown_is_summed(run: Any) -> None:
     table = run("release=v1", "release=v2", "--by", "conversation", "--top", "1").stdout
     assert "(others: 5)" in table
