@@ -8,6 +8,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .analysis.comparing import Comparison as Comparison
+    from .analysis.comparing import diff as diff
     from .analysis.ledger import Ledger as Ledger
     from .analysis.ledger import open_ledger
     from .analysis.recommending import recommend as recommend
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ChatHistory": ("instrument.managing.sessions", "ChatHistory"),
+    "Comparison": ("analysis.comparing", "Comparison"),
     "ConversationManager": ("instrument.managing.manager", "ConversationManager"),
     "History": ("instrument.managing.history", "History"),
     "HistoryShape": ("instrument.recommending", "HistoryShape"),
@@ -46,6 +49,7 @@ _HOMES = {
     "ServerHistory": ("instrument.managing.sessions", "ServerHistory"),
     "SessionHistory": ("instrument.managing.sessions", "SessionHistory"),
     "conversation": ("instrument.context", "conversation"),
+    "diff": ("analysis.comparing", "diff"),
     "extract_all_identifiers": ("instrument.extracting", "extract_all_identifiers"),
     "extract_all_metadata": ("instrument.extracting", "extract_all_metadata"),
     "flush": ("instrument.runtime", "flush"),
@@ -60,6 +64,7 @@ _HOMES = {
 
 __all__ = [
     "ChatHistory",
+    "Comparison",
     "ConversationManager",
     "History",
     "HistoryShape",
@@ -71,6 +76,7 @@ __all__ = [
     "ServerHistory",
     "SessionHistory",
     "conversation",
+    "diff",
     "extract_all_identifiers",
     "extract_all_metadata",
     "flush",

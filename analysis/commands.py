@@ -1,6 +1,7 @@
 """The command line: a thin shell, each command one call of a documented Python function.
 
-Data goes to standard output, everything said about it to standard error. Exit code 2 is wrong usage, 1 a failure.
+Data goes to standard output, everything said about it to standard error. Exit code 2 is wrong usage, 1 a failure,
+3 a limit that was exceeded.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from typing import Annotated, Final, NoReturn
 
 import duckdb
 import orjson
-import polars as pl
 import typer
 from rich.console import Console
 
 from ..exporters.store import Store
 from ..instrument.capabilities import capabilities_of
 from ..instrument.documents import load_documents
+from .diffing import diffing
 from .doctor import doctor_command
 from .importing import import_command
-from .ledger import COST_KEYS, StoreError, reason
+from .ledger import StoreError, reason
 from .listing import listing
-from .options import FormatOption, OutputOption, SinceOption, StoreOption, since_moment
+from .options import FormatOption, OutputOption, StoreOption
 from .output import Format, format_of, printable_lines, write_frame, write_text
 from .pricing.command import prices_command
 from .provider_page import provider_markdown, provider_page, surface_table
@@ -32,6 +33,7 @@ from .providers import configure, find_document, provider_overview, provider_tab
 from .recommending import recommend_command
 from .retention import retention
 from .shell import FOR_PEOPLE, opened, say
+from .spending import spending
 from .upkeep import upkeep
 
 app: Final = typer.Typer(
@@ -41,6 +43,8 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(listing)
+app.add_typer(spending)
+app.add_typer(diffing)
 app.add_typer(upkeep)
 app.add_typer(retention)
 app.add_typer(recommend_command)
@@ -101,31 +105,6 @@ def demo(store: StoreOption = None) -> None:
         run_demo(Store.at(store), Console())
     except DemoUnavailable as error:
         raise StoreError(str(error)) from None
-
-
-@app.command()
-def costs(
-    by: Annotated[
-        str, typer.Option(help=f"Group by one or more, with commas: {', '.join(COST_KEYS)}, tag:<name>.")
-    ] = "model",
-    since: SinceOption = None,
-    store: StoreOption = None,
-    form: FormatOption = None,
-    output: OutputOption = None,
-) -> None:
-    """Show what calls cost, grouped; what has no price is counted, never taken as free."""
-    keys = [key.strip() for key in by.split(",") if key.strip()]
-    with opened(store) as ledger:
-        try:
-            frame = ledger.costs(keys, since=since_moment(since))
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-        write_frame(frame, format_of(form, output), output)
-        total: pl.DataFrame = frame.select(pl.col("cost_usd", "calls", "unpriced_calls").sum())
-        cost, counted, unpriced = total.row(0)
-        say(f"calls: {counted}, cost: {cost or 0:.6f} USD")
-        if unpriced:
-            say(f"without a cost, so not in the sum: {unpriced} (turnledger sql 'from unpriced_calls')")
 
 
 @app.command()

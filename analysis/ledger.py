@@ -18,6 +18,7 @@ from ..exporters.store import Store
 from ..instrument.documents import load_documents
 from . import sql as models
 from .files import parquet_list, stored_spans
+from .grouping import cost_keys, cost_query, key_columns
 from .pricing.effective import effective_prices
 from .pricing.newer import BookError, book_of
 from .pricing.overrides import PricesFileError, own_prices
@@ -31,19 +32,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ..instrument.documents import Registry
-
-COST_KEYS: Final[Mapping[str, str]] = {
-    "conversation": "conversation_id",
-    "provider": "provider",
-    "model": "coalesce(response_model, request_model)",
-    "surface": "surface",
-    "user": "user_id",
-    "day": "started_at::date",
-    "observation": "observation",
-    "source": "cost_source",
-}
-"""What costs can be grouped by, beside ``tag:<name>``."""
-
 
 _ORDER: Final[Mapping[str, str]] = {
     "calls": "started_at desc nulls last, call_id",
@@ -219,39 +207,36 @@ class Ledger:
             list(said.values()),
         )
 
-    def costs(self, by: str | Sequence[str] = "conversation", *, since: datetime | None = None) -> pl.DataFrame:
+    def costs(
+        self,
+        by: str | Sequence[str] = "conversation",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        top: int | None = None,
+    ) -> pl.DataFrame:
         """Return calls, tokens and costs, grouped; the highest cost first.
 
         Args:
-            by: one or more of ``conversation``, ``provider``, ``model``, ``surface``, ``user``, ``day``,
-                ``observation``, ``source`` (of the cost) or ``tag:<name>``.
-            since: only calls started at this moment or later.
+            by: one or more of ``conversation``, ``turn`` (with its conversation), ``call``, ``provider``, ``upstream``,
+                ``model``, ``surface``, ``operation``, ``strategy``, ``user``, ``day``, ``month``, ``observation``,
+                ``source`` (of the cost) or ``tag:<name>``.
+            since: only calls started at this moment or later; those of unknown time are left out then.
+            until: only calls started before this moment; likewise.
+            top: give only so many groups a row of their own. All others share the last row: its keys are NULL, and
+                ``other_groups``, a column that there is only then, says how many they are.
 
         Returns:
-            The grouping columns, then counts of calls and tokens, ``cost_usd`` (NULL when nothing in the group has a
-            cost) and ``unpriced_calls``, which the cost does not hold.
+            The grouping columns, then the counts of calls and tokens; ``cost_usd`` (NULL when nothing in the group has
+            a cost), which is ``billed_cost_usd`` and ``computed_cost_usd``, the latter with ``estimated_cost_usd``; and
+            what the cost does not hold: ``unpriced_calls``, and ``priced_part_usd``, the part of them with a price.
 
         Raises:
-            ValueError: if ``by`` names something else.
+            ValueError: if ``by`` names something else, or ``top`` is less than one.
         """
-        keys = [by] if isinstance(by, str) else list(by)
-        groups = ", ".join(f"{_cost_key(key)} as {_identifier(key.removeprefix('tag:'))}" for key in keys)
-        numbers = ", ".join(str(index + 1) for index in range(len(keys)))
-        return self.sql(
-            f"""
-            select {groups}, count(*) as calls,
-                try_cast(sum(input_tokens) as bigint) as input_tokens,
-                try_cast(sum(output_tokens) as bigint) as output_tokens,
-                try_cast(sum(cache_read_tokens) as bigint) as cache_read_tokens,
-                try_cast(sum(cache_write_tokens) as bigint) as cache_write_tokens,
-                sum(cost_usd) as cost_usd, sum(billed_cost_usd) as billed_cost_usd,
-                count(*) filter (where call_id in (select call_id from unpriced_calls)) as unpriced_calls
-            from calls
-            where $since::timestamptz is null or started_at >= $since
-            group by {numbers} order by cost_usd desc nulls last, {numbers}
-            """,
-            {"since": since},
-        )
+        keys = cost_keys(by)
+        frame = self.sql(cost_query(keys, top), {"since": since, "until": until})
+        return frame.rename({f"key_{index}": name for index, name in enumerate(key_columns(keys))})
 
 
 def open_ledger(
@@ -302,15 +287,3 @@ def _config(memory_limit: str | None, threads: int | None) -> dict[str, Any]:
     if threads is not None:
         config["threads"] = threads
     return config
-
-
-def _cost_key(key: str) -> str:
-    if key.startswith("tag:") and len(key) > len("tag:"):
-        return "tags['" + key.removeprefix("tag:").replace("'", "''") + "']"
-    if key not in COST_KEYS:
-        raise ValueError(f"cannot group costs by {key!r}; known: {', '.join(COST_KEYS)}, tag:<name>")
-    return COST_KEYS[key]
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

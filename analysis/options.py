@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from ..exporters.rewriting import GRACE_S
 from .output import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 ROWS_SHOWN: Final = 50
 
@@ -27,6 +31,9 @@ FormatOption = Annotated[
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, replacing it.")]
 SinceOption = Annotated[
     str | None, typer.Option("--since", help="Only calls since then: 30m, 24h, 7d, 4w or a date such as 2026-11-01.")
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", help="Only calls before then: an age or a date, as with --since.")
 ]
 LimitOption = Annotated[
     int | None,
@@ -63,24 +70,41 @@ def age(text: str) -> timedelta | None:
     return timedelta(seconds=duration_s(text)) if found is not None and found[2] else None
 
 
-def moment_ago(past: timedelta) -> datetime:
-    """Return the moment an age ago; one before all time is the first there is."""
-    now = datetime.now(UTC)
-    return now - past if past < now - _FIRST else _FIRST
+def moment_ago(past: timedelta, now: datetime | None = None) -> datetime:
+    """Return the moment an age ago, or before ``now``; one before all time is the first there is."""
+    end = now or datetime.now(UTC)
+    return end - past if past < end - _FIRST else _FIRST
 
 
 def since_moment(text: str | None) -> datetime | None:
-    """Return the moment that ``--since`` names; a date without a zone is UTC.
+    """Return the moment that ``--since`` or ``--until`` names; a date without a zone is UTC.
 
     Raises:
         typer.BadParameter: if it is neither an age nor a date.
     """
-    if text is None:
-        return None
+    with wrong_usage():
+        return None if text is None else moment(text)
+
+
+def moment(text: str, now: datetime | None = None) -> datetime:
+    """Return the moment that an age before ``now`` or a date names; a date without a zone is UTC.
+
+    Raises:
+        ValueError: if it is neither.
+    """
     if (past := age(text)) is not None:
-        return moment_ago(past)
+        return moment_ago(past, now)
     try:
-        moment = datetime.fromisoformat(text)
+        said = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither an age such as 7d nor a date such as 2026-11-01") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        raise ValueError(f"{text!r} is neither an age such as 7d nor a date such as 2026-11-01") from None
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
+
+
+@contextmanager
+def wrong_usage() -> Generator[None]:
+    """Turn a ValueError into one of usage: what was said on the command line caused it."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -25,9 +25,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
-_UNPIPED_WIDTH: Final = 10_000
+UNPIPED_WIDTH: Final = 10_000
 """Columns of a table that goes into a file or a pipe: as many as it wants."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _MARKDOWN: Final = re.compile(r"([\\|`*<>\[\]]|\b_|_\b)")
@@ -71,8 +71,8 @@ def write_frame(frame: pl.DataFrame, form: Format, output: Path | None = None) -
     if output is not None:
         replace_file(output, _RENDERERS[form](frame))
     elif form is Format.TABLE:
-        room = Console().width if sys.stdout.isatty() else _UNPIPED_WIDTH
-        Console(width=_UNPIPED_WIDTH).print(table_of(frame, room), crop=False)
+        room = Console().width if sys.stdout.isatty() else UNPIPED_WIDTH
+        Console(width=UNPIPED_WIDTH).print(table_of(frame, room), crop=False)
     elif form is Format.PARQUET and sys.stdout.isatty():
         raise ValueError("Parquet is no text: name a file with --output, or pipe it")
     else:
@@ -108,13 +108,14 @@ def replace_file(output: Path, data: bytes) -> None:
         raise
 
 
-def table_of(frame: pl.DataFrame, room: int) -> Table:
+def table_of(frame: pl.DataFrame, room: int, figures: Collection[str] = ()) -> Table:
     """Return a frame as a Rich table; numbers to the right, unknown as a dash.
 
     Args:
         frame: the rows.
         room: characters a line should have at most. Ids break to fit, figures never do: a table that still does not fit
             is wider, so that no column is left out.
+        figures: columns of text that are figures for people, and stand to the right.
     """
     heads = [printable(name).replace("_", "\n") for name in frame.columns]
     rows = [[printable(cell_text(cell)) for cell in row] for row in frame.iter_rows()]
@@ -122,19 +123,24 @@ def table_of(frame: pl.DataFrame, room: int) -> Table:
         max(cell_len(line) for line in (*head.splitlines(), *(row[index] for row in rows)))
         for index, head in enumerate(heads)
     ]
-    texts = [index for index, kind in enumerate(frame.dtypes) if not (kind.is_numeric() or kind.is_temporal())]
+    right = _right(frame, figures)
+    texts = [index for index, kind in enumerate(frame.dtypes) if not (right[index] or kind.is_temporal())]
     while texts and sum(widths) + len(widths) + 1 > room:
         longest = max(texts, key=lambda index: widths[index])
         if widths[longest] <= _NARROWEST_TEXT:
             break
         widths[longest] -= 1
     table = Table(header_style="bold", box=_RULED, pad_edge=False, padding=0)
-    for head, width, kind in zip(heads, widths, frame.dtypes, strict=True):
-        justify = "right" if kind.is_numeric() else "left"
-        table.add_column(Text(head), justify=justify, width=width, overflow="fold")
+    for head, width, is_right in zip(heads, widths, right, strict=True):
+        table.add_column(Text(head), justify="right" if is_right else "left", width=width, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def _right(frame: pl.DataFrame, figures: Collection[str]) -> list[bool]:
+    """Tell of each column whether it stands to the right."""
+    return [kind.is_numeric() or name in figures for name, kind in frame.schema.items()]
 
 
 def cell_text(cell: Any) -> str:
@@ -166,16 +172,20 @@ def printable_lines(text: str) -> str:
 
 
 def _render_table(frame: pl.DataFrame) -> bytes:
-    console = Console(file=io.StringIO(), width=_UNPIPED_WIDTH)
+    console = Console(file=io.StringIO(), width=UNPIPED_WIDTH)
     with console.capture() as captured:
-        console.print(table_of(frame, _UNPIPED_WIDTH))
+        console.print(table_of(frame, UNPIPED_WIDTH))
     return captured.get().encode()
 
 
-def _render_json(frame: pl.DataFrame) -> bytes:
-    """One array of objects. Money is a JSON number with every digit it has."""
+def json_rows(frame: pl.DataFrame) -> str:
+    """Return a frame as one JSON array of objects. Money is a number with every digit it has."""
     rows = [orjson.dumps(_plain(row), default=_plain, option=orjson.OPT_UTC_Z) for row in frame.iter_rows(named=True)]
-    return b"[" + b",\n ".join(rows) + b"]\n"
+    return (b"[" + b",\n ".join(rows) + b"]").decode()
+
+
+def _render_json(frame: pl.DataFrame) -> bytes:
+    return f"{json_rows(frame)}\n".encode()
 
 
 def _plain(value: Any) -> Any:
@@ -220,12 +230,16 @@ def _render_parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _render_markdown(frame: pl.DataFrame) -> bytes:
-    kinds: Sequence[pl.DataType] = frame.dtypes
-    lines = [frame.columns, ["---:" if kind.is_numeric() else "---" for kind in kinds]]
-    heads = [[markdown_text(cell) for cell in lines[0]], lines[1]]
+def markdown_table(frame: pl.DataFrame, figures: Collection[str] = ()) -> str:
+    """Return a frame as a Markdown table; numbers, and the columns that are ``figures``, to the right."""
+    rule = ["---:" if is_right else "---" for is_right in _right(frame, figures)]
+    heads = [[markdown_text(cell) for cell in frame.columns], rule]
     rows = [[markdown_text(cell_text(cell)) for cell in row] for row in frame.iter_rows()]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (*heads, *rows)).encode()
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (*heads, *rows))
+
+
+def _render_markdown(frame: pl.DataFrame) -> bytes:
+    return markdown_table(frame).encode()
 
 
 _RENDERERS: Final[Mapping[Format, Callable[[pl.DataFrame], bytes]]] = {

@@ -14,8 +14,8 @@ from commands import run
 from dying import dying
 from sizes import sized
 from store_rows import call_row, write_store
+from turnledger.analysis.grouping import COST_KEYS
 from turnledger.analysis.har import import_har
-from turnledger.analysis.ledger import COST_KEYS
 from turnledger.exporters.compacting import compact
 from turnledger.exporters.pruning import DETAILS, prune
 from turnledger.exporters.rolling import recover

@@ -51,6 +51,7 @@ select
     facts.response_model,
     costed.started_at,
     epoch_us(costed.ended_at - costed.started_at) / 1000.0 as duration_ms,
+    facts.first_chunk_ms,
     facts.status_code,
     facts.error_type,
     facts.finish_reasons,

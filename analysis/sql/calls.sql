@@ -15,7 +15,7 @@ select
     costs.response_model,
     costs.started_at,
     costs.duration_ms,
-    facts.first_chunk_ms,
+    costs.first_chunk_ms,
     facts.is_stream,
     costs.status_code,
     costs.error_type,
