@@ -1,17 +1,6 @@
 -- billable_calls: one row per call to a surface that runs a model, with what may tie it to another record of the same work.
 -- Facts are its last attempt's, time runs over all attempts, in UTC. bills: the provider sends the bill itself; routes: it
 -- hands requests on to other providers. watcher: the recording that an imported call is from, '' for all that was seen live.
-with times as (
-    select
-        call_id,
-        min(started_at) as started_at,
-        max(coalesce(ended_at, started_at)) as ended_at,
-        bool_or(billed_cost_usd is not null) as says_cost
-    from spans
-    where call_id is not null
-    group by call_id
-)
-
 select
     keys.call_id,
     keys.provider,
@@ -26,13 +15,12 @@ select
     spans.parent_span_id,
     coalesce(nullif(keys.recording, ''), spans.source, '') as watcher,
     keys.entry,
-    times.started_at,
-    times.ended_at,
-    times.says_cost,
+    keys.begun_at as started_at,
+    coalesce(keys.over_at, keys.begun_at) as ended_at,
+    keys.says_cost,
     coalesce(providers.bills, true) as bills,
     coalesce(providers.routes, false) as routes
 from call_keys as keys
 inner join spans on keys.span_id = spans.span_id and keys.call_id = spans.call_id
-inner join times on keys.call_id = times.call_id
 left join providers on keys.provider = providers.provider
 where not coalesce(list_contains(providers.unbilled_surfaces, spans.surface), false)

@@ -4,26 +4,42 @@
 -- cost_usd is the bill, else the computation; cost_source says which: billed, computed, computed_at_latest_price (of unknown
 -- time), estimated (usage or price), unbilled (it costs nothing: 0), billed_elsewhere (billed_call_id is the bill, so NULL
 -- here), partially_priced and NULL (no cost; unpriced_reason says why).
-with sums as (
+with attempted as (
     select
         spans.call_id,
-        count(*) as attempts,
-        min(spans.started_at) as started_at,
-        max(spans.ended_at) as ended_at,
-        sum(costs.computed_cost_usd) as computed_cost_usd,
-        sum(costs.priced_part_usd) as priced_part_usd,
-        flatten(list(costs.missing_prices) filter (where costs.missing_prices is not null)) as missing_prices,
-        any_value(costs.unpriced_reason) as unpriced_reason,
-        bool_or(costs.at_latest_price) as at_latest_price,
-        bool_or(costs.is_estimate) as is_estimate,
-        any_value(costs.price_source) as price_source,
-        bool_and(not coalesce(outcomes.is_billed, true)) as is_unbilled,
-        sum(spans.billed_cost_usd)::decimal(38, 18) as billed_cost_usd
+        costs.computed_cost_usd,
+        costs.priced_part_usd,
+        costs.missing_prices,
+        costs.unpriced_reason,
+        costs.at_latest_price,
+        costs.is_estimate,
+        costs.price_source,
+        not coalesce(outcomes.is_billed, true) as is_unbilled,
+        spans.billed_cost_usd::decimal(38, 18) as billed_cost_usd
     from spans
     left join attempt_costs as costs on spans.span_id = costs.span_id
     left join outcomes on spans.span_id = outcomes.span_id
     where spans.call_id is not null
-    group by spans.call_id
+),
+
+-- most calls have one attempt, and need no sum
+sums as (
+    select * from attempted where call_id not in (select call_id from call_keys where attempts > 1)
+    union all
+    select
+        call_id,
+        sum(computed_cost_usd),
+        sum(priced_part_usd),
+        flatten(list(missing_prices) filter (where missing_prices is not null)),
+        any_value(unpriced_reason),
+        bool_or(at_latest_price),
+        bool_or(is_estimate),
+        any_value(price_source),
+        bool_and(is_unbilled),
+        sum(billed_cost_usd)::decimal(38, 18)
+    from attempted
+    where call_id in (select call_id from call_keys where attempts > 1)
+    group by call_id
 ),
 
 costed as (
@@ -49,13 +65,13 @@ select
     facts.operation,
     facts.request_model,
     facts.response_model,
-    costed.started_at,
-    epoch_us(costed.ended_at - costed.started_at) / 1000.0 as duration_ms,
+    call_keys.begun_at as started_at,
+    epoch_us(call_keys.over_at - call_keys.begun_at) / 1000.0 as duration_ms,
     facts.first_chunk_ms,
     facts.status_code,
     facts.error_type,
     facts.finish_reasons,
-    costed.attempts,
+    call_keys.attempts,
     facts.input_tokens,
     facts.output_tokens,
     facts.cache_read_tokens,

@@ -19,41 +19,39 @@ outers as (
     where routes and ends - begins between 0 and 86400000000
 ),
 
-outer_keys as (
-    select outers.*, unnest([
-        '1|' || minute || '|' || response_id,
-        '2|' || minute || '|' || trace_id,
-        '3|' || minute || '|' || request_digest || '|' || input_tokens || '|' || output_tokens
-    ]) as tie
-    from outers
+inners as (
+    select *, begins // 60000000 as minute from kept
 ),
 
-inner_keys as (
-    select kept.*, unnest([
-        '1|' || begins // 60000000 || '|' || response_id,
-        '2|' || begins // 60000000 || '|' || trace_id,
-        '3|' || begins // 60000000 || '|' || request_digest || '|' || input_tokens || '|' || output_tokens
-    ]) as tie
-    from kept
+ties as (
+    select outers.call_id as outer_id, inners.call_id as inner_id, 1 as tie
+    from outers inner join inners using (minute, response_id)
+    union all
+    select outers.call_id, inners.call_id, 2
+    from outers inner join inners using (minute, trace_id)
+    union all
+    select outers.call_id, inners.call_id, 3
+    from outers inner join inners using (minute, request_digest, input_tokens, output_tokens)
 )
 
 select inside.call_id, outside.call_id as outer_call_id
-from outer_keys as outside
-inner join inner_keys as inside on outside.tie = inside.tie
+from ties
+inner join kept as outside on ties.outer_id = outside.call_id
+inner join kept as inside on ties.inner_id = inside.call_id
 where outside.provider is distinct from inside.provider
     and inside.begins between outside.begins - if(inside.routes, 0, 250000) and outside.ends
     and (inside.ends <= outside.ends + 250000 or outside.error_type is not null)
     and (not inside.routes or inside.begins > outside.begins or inside.call_id > outside.call_id)
     and coalesce(inside.input_tokens = outside.input_tokens, true)
     and coalesce(inside.output_tokens = outside.output_tokens, true)
-    and case outside.tie[1]
-        when '1' then true
-        when '2' then outside.parent_span_id is distinct from inside.parent_span_id
+    and case ties.tie
+        when 1 then true
+        when 2 then outside.parent_span_id is distinct from inside.parent_span_id
             and (outside.request_digest = inside.request_digest or outside.output_tokens = inside.output_tokens)
         else outside.trace_id <> inside.trace_id and coalesce(outside.answer_digest = inside.answer_digest, true)
     end
 qualify row_number() over (
     partition by inside.call_id
-    order by outside.tie[1], inside.begins < outside.begins or inside.ends > outside.ends,
+    order by ties.tie, inside.begins < outside.begins or inside.ends > outside.ends,
         outside.begins desc, outside.ends, outside.call_id desc
 ) = 1

@@ -20,9 +20,17 @@ with seen as (
     window in_order as (partition by threads.conversation_id order by places.place)
 ),
 
+-- what decides between a window and a summary: looked up only where neither is ruled out
+undecided as (
+    select distinct thread_id
+    from seen
+    where has_history and continued_by is null and place > 1 and first_message_digest is distinct from opening
+),
+
 sent as (
     select thread_id, message.digest, min(place) as place
     from seen, unnest(message_digests) as message(digest)
+    where thread_id in (select thread_id from undecided)
     group by thread_id, message.digest
 )
 
