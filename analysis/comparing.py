@@ -62,10 +62,10 @@ class Comparison:
     """What two sides came to, A before B; money is USD.
 
     Attributes:
-        totals: a row for each side: ``side`` (what was asked for), counts of calls, conversations, failed and unpriced
-            calls, tokens, costs as ``Ledger.costs`` has them, ``cost_per_call_usd`` (of ``paid_calls``: those with a
-            cost, without refused ones and others that cost nothing), ``cache_share`` (of the input tokens), medians and
-            95th percentiles of times of calls that did not fail.
+        totals: a row for each side: ``side`` (what was asked for), ``priced_by``, counts of calls, conversations,
+            failed and unpriced calls, tokens, costs as ``Ledger.costs`` has them, ``cost_per_call_usd`` (of
+            ``paid_calls``: those with a cost, without refused ones and others that cost nothing), ``cache_share`` (of
+            the input tokens), medians and 95th percentiles of times of calls that did not fail.
         split: why the cost changed: ``part`` and ``usd``; the rows add up exactly to the change.
         models: a row for each model: ``calls_a``, ``calls_b``, costs, and their shares in the side's cost.
         groups: a row for each group, the largest change first: its keys, ``status`` (``both``, ``new``, ``gone``),
@@ -183,6 +183,7 @@ def _total(side: Side, ledger: Ledger) -> pl.DataFrame:
     cached = None if read is None else share_of(read, row["input_tokens"])
     return frame.select(
         pl.lit(side.said).alias("side"),
+        pl.lit(ledger.priced_by).alias("priced_by"),
         pl.all(),
         pl.Series("cost_per_call_usd", [per_call], USD),
         pl.Series("cache_share", [cached], pl.Float64),

@@ -86,7 +86,8 @@ def diff_json(comparison: Comparison) -> str:
 
 
 def _sides(comparison: Comparison) -> list[str]:
-    return [f"{name}: {said}" for name, said in zip("AB", comparison.totals["side"], strict=True)]
+    sides = comparison.totals.select("side", "priced_by").rows()
+    return [f"{name}: {said}, priced by {book}" for name, (said, book) in zip("AB", sides, strict=True)]
 
 
 def _sections(comparison: Comparison, shown: int) -> list[_Section]:

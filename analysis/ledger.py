@@ -86,6 +86,12 @@ class Ledger:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
+    @property
+    def priced_by(self) -> str:
+        """What computed costs are priced by, for reports: the price book's version, and the user's own prices."""
+        own = self.own_prices.path
+        return f"{self.book.version} and {own}" if own else self.book.version
+
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()

@@ -48,9 +48,10 @@ def costs(
         with wrong_usage():
             frame = ledger.costs(split_keys(by), since=start, until=end, top=rows_shown(top, chosen))
         undated: int = ledger.sql("select count(*) from call_costs where started_at is null").item()
+        priced_by = ledger.priced_by
     write_frame(_for_people(frame) if chosen in FOR_PEOPLE else frame, chosen, output)
     total: dict[str, Any] = frame.select(pl.col(*MEASURES).sum()).row(0, named=True)
-    _say_total(total)
+    _say_total(total, priced_by)
     if undated and (start or end):
         say(f"of unknown time, so left out: {undated}")
     if budget is not None:
@@ -69,8 +70,8 @@ def _for_people(frame: pl.DataFrame) -> pl.DataFrame:
     return shown.drop(name for name in silent if shown[name].null_count() == shown.height)
 
 
-def _say_total(total: Mapping[str, Any]) -> None:
-    say(f"calls: {total['calls']}, cost: {cell_text(Decimal(total['cost_usd']))} USD")
+def _say_total(total: Mapping[str, Any], priced_by: str) -> None:
+    say(f"calls: {total['calls']}, cost: {cell_text(Decimal(total['cost_usd']))} USD, priced by {priced_by}")
     if total["estimated_cost_usd"]:
         say(f"estimated of it: {cell_text(total['estimated_cost_usd'])} USD")
     if total["unpriced_calls"]:

@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 from store_rows import call_row, write_store
 from turnledger.analysis.output import Format, cell_text, printable, table_of, write_frame
+from turnledger.analysis.pricing.book import book_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +126,7 @@ def test_costs_count_what_has_no_price(run: Any) -> None:
     }
     assert '"cost_usd":0.000075,' in done.stdout
     assert done.stderr.splitlines() == [
-        "calls: 3, cost: 0.000150 USD",
+        f"calls: 3, cost: 0.000150 USD, priced by {book_version()}",
         "without a cost, so not in the sum: 1 (turnledger sql 'from unpriced_calls')",
     ]
 

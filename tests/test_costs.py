@@ -15,6 +15,7 @@ from store_rows import NOON, call_row, write_store
 from test_outcomes import CUT, sizes
 from turnledger.analysis.grouping import COST_KEYS, MEASURES
 from turnledger.analysis.limits import amount_usd, is_risen, percent
+from turnledger.analysis.pricing.book import book_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +195,7 @@ def test_a_budget_decides_the_exit_code(run: Any, budget: str, status: int, said
 def test_a_budget_of_calls_that_all_have_a_cost(run: Any) -> None:
     before = ("--until", "2026-11-03T13:00", "--fail-over")
     within = run(*before, "0.07")
-    assert (within.returncode, within.stderr) == (0, "calls: 4, cost: 0.070000 USD\n")
+    assert (within.returncode, within.stderr) == (0, f"calls: 4, cost: 0.070000 USD, priced by {book_version()}\n")
     over = run(*before, "0.069999")
     assert (over.returncode, over.stderr.splitlines()[-1]) == (
         3,
@@ -206,9 +207,9 @@ def test_calls_of_unknown_time_are_said_where_a_period_leaves_them_out(tmp_path:
     write_store(tmp_path, [call_row(**CENT, started_at=None), call_row(**CENT, started_at=NOON)])
     command = [COMMAND, "costs", "--store", tmp_path]
     done = subprocess.run([*command, "--since", "2026-01-01"], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stderr == "calls: 1, cost: 0.010000 USD\nof unknown time, so left out: 1\n"
+    assert done.stderr == f"calls: 1, cost: 0.010000 USD, priced by {book_version()}\nof unknown time, so left out: 1\n"
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stderr == "calls: 2, cost: 0.020000 USD\n"
+    assert done.stderr == f"calls: 2, cost: 0.020000 USD, priced by {book_version()}\n"
 
 
 @pytest.mark.parametrize("text", ["50usd", "50", "$50", " 50.00 USD ", "$ 50"])

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_rows import NOON, call_row, write_store
 from turnledger.analysis.ledger import StoreError
+from turnledger.analysis.pricing.book import book_version
 from turnledger.analysis.sides import Side, parse_side
 
 if TYPE_CHECKING:
@@ -333,7 +334,8 @@ def test_every_format(run: Any, tmp_path: Path) -> None:
     assert run("release=v1", "release=v2", "-o", tmp_path / "diff.md").stdout == ""
     text = (tmp_path / "diff.md").read_text()
     assert text.startswith(
-        "- A: release=v1\n- B: release=v2\n\n### Totals\n\n| measure | A | B | change | change % |\n"
+        f"- A: release=v1, priced by {book_version()}\n- B: release=v2, priced by {book_version()}\n\n### Totals\n\n"
+        "| measure | A | B | change | change % |\n"
     )
     assert "| cost USD | 0.040000 | 0.075000 | +0.035000 | +87.5 % |\n" in text
     assert "| price | what a token costs: prices, tiers, caching | -0.005000 |\n" in text
