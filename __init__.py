@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .analysis.ledger import Ledger as Ledger
     from .analysis.ledger import open_ledger
     from .analysis.recommending import recommend as recommend
+    from .analysis.reconciling.command import reconcile as reconcile
     from .exporters.parquet import ParquetSpanExporter as ParquetSpanExporter
     from .instrument.capabilities import get_provider_capabilities as get_provider_capabilities
     from .instrument.context import conversation as conversation
@@ -59,6 +60,7 @@ _HOMES = {
     "open": ("analysis.ledger", "open_ledger"),
     "propagate": ("instrument.context", "propagate"),
     "recommend": ("analysis.recommending", "recommend"),
+    "reconcile": ("analysis.reconciling.command", "reconcile"),
     "uninstrument": ("instrument.runtime", "uninstrument"),
 }
 
@@ -86,6 +88,7 @@ __all__ = [
     "open",
     "propagate",
     "recommend",
+    "reconcile",
     "uninstrument",
 ]
 __version__ = "0.1.0"

@@ -31,6 +31,7 @@ from .pricing.command import prices_command
 from .provider_page import provider_markdown, provider_page, surface_table
 from .providers import configure, find_document, provider_overview, provider_table
 from .recommending import recommend_command
+from .reconciling.command import reconcile_command
 from .retention import retention
 from .shell import FOR_PEOPLE, opened, say
 from .spending import spending
@@ -50,6 +51,7 @@ app.add_typer(retention)
 app.add_typer(recommend_command)
 app.add_typer(doctor_command)
 app.add_typer(prices_command)
+app.add_typer(reconcile_command)
 app.add_typer(import_command, name="import", help="Import recorded exchanges.")
 
 

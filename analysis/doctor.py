@@ -66,6 +66,12 @@ CHECKS: Final = (
         "see turnledger prices --effective; --accept takes them over into prices.toml",
     ),
     Check(
+        "models whose computed costs are over 1 % off their bills",
+        "select count(*), min(concat_ws(' ', provider, model, upstream_provider, round(difference_share, 4)))"
+        " from billed_differences where abs(difference_share) > 0.01",
+        "the bill is what counts; why it differs: from billed_differences, turnledger prices --effective",
+    ),
+    Check(
         "calls without a price",
         "select count(*), min(reason) from unpriced_calls",
         "see unpriced_calls",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _ELEMENTS = re.compile(r"\[.*?\]")
 _SIGNED = re.compile(r"([+-])\s+(.*?)(?=\s+[+-]\s|\s*$)")
 
 
+@lru_cache(maxsize=1 << 14)
 def parse(text: str) -> Path:
     """Return the steps of a path.
 
@@ -104,6 +106,7 @@ class Expression:
     alternatives: tuple[tuple[Term, ...], ...]
 
     @classmethod
+    @lru_cache(maxsize=1 << 13)
     def parse(cls, text: str) -> Expression:
         """Read ``"a + b? - c | d"``.
 

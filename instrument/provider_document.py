@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import frontmatter
 from .billing import Billing, billing_of
+from .exports import Export, export
 from .frontmatter import DocumentError, Table
 from .headers import named_places
 from .inheritance import Fronts, content_rules, home, inherited, secret_patterns
@@ -43,6 +44,7 @@ class ProviderDocument:
         billing: who sends the bill, and what of a failed call is on it.
         prices: what it says of prices that the price book lacks.
         upstreams: whose prices hold for the models that it routes.
+        exports: what its customers can download of usage and costs.
         front: the whole front matter, for reports.
         prose: the Markdown below it.
     """
@@ -58,6 +60,7 @@ class ProviderDocument:
     billing: Billing
     prices: tuple[PriceRule, ...]
     upstreams: tuple[Route, ...]
+    exports: tuple[Export, ...]
     front: Mapping[str, Any]
     prose: str
 
@@ -143,6 +146,7 @@ def _document(file: str, front: dict[str, Any], prose: str, fronts: Fronts, secr
         billing=billing_of(table),
         prices=tuple(price_rule(item, identity) for item in table.tables("price")),
         upstreams=(*_routes(table), *_routes(_named(table.text("upstreams_of", ""), fronts))),
+        exports=tuple(export(item) for item in table.tables("export")),
         front=front,
         prose=prose,
     )

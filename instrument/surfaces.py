@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from . import paths
@@ -66,6 +67,7 @@ class Location:
     path: Path
 
     @classmethod
+    @lru_cache(maxsize=1 << 13)
     def parse(cls, text: str) -> Location:
         """Read ``source:path``.
 
@@ -248,6 +250,7 @@ def _usage(table: Table) -> UsageRules:
     counts = Table(table.file, table.where, {name: table.values[name] for name in COUNTS if name in table.values})
     table.note(*COUNTS)
     beside, billed = read_paths(table, "reasoning_beside_output_if_total"), read_paths(table, "billed_cost")
+    paid, paid_if = read_paths(table, "paid_beside"), read_paths(table, "paid_beside_if")
     unit = table.parsed("billed_cost_unit_usd", _number, table.text("billed_cost_unit_usd", "1"), "a number in quotes")
     rules = UsageRules(
         at=read_paths(table, "at"),
@@ -261,6 +264,8 @@ def _usage(table: Table) -> UsageRules:
         details=_expressions(table.table("details")),
         reasoning_beside_output_if_total=beside[0] if beside else None,
         billed_cost=billed[0] if billed else None,
+        paid_beside=paid[0] if paid else None,
+        paid_beside_if=paid_if[0] if paid_if else None,
         billed_cost_unit_usd=unit,
     )
     table.finish()

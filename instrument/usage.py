@@ -40,6 +40,8 @@ class UsageRules:
     details: Mapping[str, Expression] = field(default_factory=dict[str, Expression])
     reasoning_beside_output_if_total: Path | None = None
     billed_cost: Path | None = None
+    paid_beside: Path | None = None
+    paid_beside_if: Path | None = None
     billed_cost_unit_usd: Decimal = Decimal(1)
 
 
@@ -187,7 +189,16 @@ def _counts(raw: Mapping[str, Any], expressions: Mapping[str, Expression]) -> di
 
 
 def _billed(raw: Mapping[str, Any], rules: UsageRules) -> Decimal | None:
-    value = first(raw, rules.billed_cost) if rules.billed_cost else None
+    """Return what the call cost: the provider's bill, and what was paid beside it where that is the case."""
+    amount = _amount(raw, rules.billed_cost, rules)
+    if amount is None or not rules.paid_beside_if or first(raw, rules.paid_beside_if) is not True:
+        return amount
+    beside = _amount(raw, rules.paid_beside, rules)
+    return None if beside is None else amount + beside
+
+
+def _amount(raw: Mapping[str, Any], path: Path | None, rules: UsageRules) -> Decimal | None:
+    value = first(raw, path) if path else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

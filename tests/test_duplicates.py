@@ -193,7 +193,7 @@ CALLS = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(CALLS, st.randoms(use_true_random=False))
 def test_links_lead_to_bills_and_nothing_depends_on_order(
     tmp_path_factory: pytest.TempPathFactory, said: list[dict[str, Any]], shuffler: random.Random

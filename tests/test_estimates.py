@@ -184,7 +184,7 @@ ATTEMPTS = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(ATTEMPTS, st.randoms(use_true_random=False))
 def test_no_estimate_is_negative_or_depends_on_order(
     tmp_path_factory: pytest.TempPathFactory, said: list[dict[str, Any]], shuffler: Any

@@ -13,6 +13,7 @@ import turnledger
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_rows import call_row, write_store
+from turnledger.instrument.paths import MAX_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -396,7 +397,7 @@ CALLS = st.lists(
             "said": st.lists(st.sampled_from(["user", "tool", "assistant"]), max_size=4),
             "earlier": st.none() | COUNTS,
             "system": st.none() | st.sampled_from(["brief", "verbose"]),
-            "input_tokens": st.none() | COUNTS | st.just((1 << 63) - 1),
+            "input_tokens": st.none() | COUNTS | st.just(MAX_COUNT - 1),
             "output_tokens": st.none() | COUNTS,
             "cache_read_tokens": st.none() | COUNTS,
             "cache_write_tokens": st.none() | COUNTS,

@@ -53,6 +53,7 @@ SURFACE = HEAD + '[[surface]]\nname = "s"\noperation = "o"\npath = "/p"\n'
         ("Top level", HEAD + "no_such_key = 1"),
         ("`[billing]`", HEAD + "[billing]\nno_such_key = 1"),
         ("`[content]`", HEAD + "[content]\nno_such_key = 1"),
+        ("`[[export]]`", HEAD + "[[export]]\nname = 'e'\nrequires = ['a']\nno_such_key = 1"),
         ("`[[surface]]`", SURFACE + "no_such_key = 1"),
         ("`[surface.fields]`", SURFACE + "[surface.fields]\nno_such_key = 'url:x'"),
         ("`[surface.usage]`", SURFACE + "[surface.usage]\nno_such_key = 'x'"),

@@ -222,6 +222,21 @@ def test_the_bill_is_exact_or_unknown(cost: Any, expected: str | None):
     assert billed == (None if expected is None else Decimal(expected))
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"is_byok": False, "cost": 0.5, "cost_details": {"upstream_inference_cost": 0.4}}, "0.5"),
+        ({"is_byok": True, "cost": 0, "cost_details": {"upstream_inference_cost": 0.0003253}}, "0.0003253"),
+        ({"is_byok": True, "cost": 0.00001, "cost_details": {"upstream_inference_cost": 0.0002}}, "0.00021"),
+        ({"is_byok": True, "cost": 0, "cost_details": {"upstream_inference_cost": None}}, None),
+        ({"is_byok": True, "cost": 0}, None),
+    ],
+)
+def test_what_is_paid_to_the_upstream_is_part_of_the_bill(said: dict[str, Any], expected: str | None):
+    billed = facts("openrouter/chat.completions", {"usage": {"prompt_tokens": 1, **said}}).usage.billed_cost_usd
+    assert billed == (None if expected is None else Decimal(expected))
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from ...instrument.price_rules import PriceRule, price_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from decimal import Decimal
 
     from ...exporters.store import Store
 
@@ -36,11 +38,25 @@ class OwnPrices:
 
     Attributes:
         rules: the rules, in the order of the file; amounts are in USD.
+        rates: the exchange rates; ``usd_count`` is what one of the currency is in USD.
         path: the file; None where there is none.
     """
 
     rules: tuple[PriceRule, ...] = ()
+    rates: tuple[PriceRule, ...] = ()
     path: str | None = None
+
+    def usd(self, currency: str, day: date) -> Decimal | None:
+        """Return what one of a currency is in USD on a day; None if the user has not said it."""
+        noon = datetime.combine(day, time(12), UTC)
+        return next(
+            (
+                rate.prices["usd_count"]
+                for rate in reversed(self.rates)
+                if rate.currency == currency and rate.valid_from <= noon < rate.valid_to
+            ),
+            None,
+        )
 
 
 def own_prices(store: Store) -> OwnPrices:
@@ -50,7 +66,7 @@ def own_prices(store: Store) -> OwnPrices:
         PricesFileError: if there is a file and it cannot be used.
     """
     path, data = prices_data(store)
-    return OwnPrices() if data is None else OwnPrices(parse_prices(path, data), path)
+    return OwnPrices() if data is None else replace(_parsed(path, data), path=path)
 
 
 def prices_data(store: Store) -> tuple[str, bytes | None]:
@@ -84,6 +100,10 @@ def parse_prices(file: str, data: bytes) -> tuple[PriceRule, ...]:
     Raises:
         PricesFileError: if it is no such file.
     """
+    return _parsed(file, data).rules
+
+
+def _parsed(file: str, data: bytes) -> OwnPrices:
     if len(data) > _MOST_BYTES:
         raise PricesFileError(f"{file}: larger than {_MOST_BYTES >> 20} MiB")
     try:
@@ -91,7 +111,7 @@ def parse_prices(file: str, data: bytes) -> tuple[PriceRule, ...]:
         rates = [_rate(item) for item in table.tables("exchange_rate")]
         rules = [price_rule(item) for item in table.tables("price")]
         table.finish()
-        return tuple(converted for rule in rules for converted in _in_usd(rule, rates))
+        return OwnPrices(tuple(converted for rule in rules for converted in _in_usd(rule, rates)), tuple(rates))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise PricesFileError(f"{file}: not TOML in UTF-8 ({error})") from error
     except DocumentError as error:

@@ -28,6 +28,7 @@ ORDER: Final = (
     "attempt_costs",
     "billed_usage",
     "call_costs",
+    "billed_differences",
     "calls",
     "unpriced_calls",
     "turns",

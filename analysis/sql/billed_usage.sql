@@ -42,6 +42,7 @@ with billed as (
             details, lambda item: other_usd[item.key] > 0 or list_contains(missing, item.key)
         )), 0) = 0
         and least(fresh, output, cache_read, cache_write) >= 0
+        and fresh + output + reasoning is not null -- out of range
 )
 
 select
