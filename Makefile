@@ -87,7 +87,7 @@ accuracy: $(STAMP) ## Compare computed costs with the bills in recorded traffic 
 	fi
 	@$(BIN)/python tests/accuracy.py .accuracy/store --table $(compared_table)
 
-bench: $(STAMP) ## Measure what capture costs; figures go to bench.json too (BENCH_ARGS=--quick for a short run)
+bench: $(STAMP) ## Measure what capture costs and how fast stores are costed (BENCH_ARGS='--only costing', --huge, --quick)
 	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 constraints: ## Resolve every dependency anew and pin it in constraints.txt

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import turnledger
+
 ROOT = Path(__file__).parent.parent
+BENCH = ROOT / "tests" / "bench"
 CASES = (
     *("httpx call", "httpx async call", "httpx stream chunk", "httpx async stream chunk", "httpx untouched request"),
     *("httpx2 call", "httpx2 async call", "httpx2 stream chunk", "httpx2 async stream chunk"),
@@ -18,7 +22,7 @@ CASES = (
 
 def test_quick_run(tmp_path: Path):
     done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "bench" / "run.py", "--quick", "--output", "figures.json"],
+        [sys.executable, BENCH / "run.py", "--quick", "--only", "capture", "--output", "figures.json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -48,3 +52,37 @@ def test_quick_run(tmp_path: Path):
     assert set(found["imports"]) == {"import_turnledger_ms", "import_capture_ms", "instrument_ms", "import_open_ms"}
     assert set(found["memory"]) == {"calls", "plain_mib", "captured_mib", "switched_on_mib", "added_mib"}
     assert all(figure > 0 for group in ("exporting", "importing", "imports") for figure in found[group].values())
+
+
+def test_made_store_is_costed(tmp_path: Path):
+    store = tmp_path / "store"
+    subprocess.run([sys.executable, BENCH / "made_store.py", store, "2000"], check=True)
+    with turnledger.open(store) as ledger:
+        assert ledger.problems == ()
+        calls = ledger.calls()
+    assert calls.height >= 2000
+    assert set(calls["conversation_source"]) == {"app", "call", "chain", "stitched"}
+    assert {"billed", "computed", "estimated", None} <= set(calls["cost_source"])
+    assert set(calls["attempts"]) == {1, 2}
+
+
+def test_costing(tmp_path: Path):
+    code = (
+        "import dataclasses, json, figures, run;"
+        "found = run.measure(dataclasses.replace(figures.QUICK, stores=(2000,)), 'costing');"
+        "print(json.dumps([found['costing'], run.table(found)]))"
+    )
+    path = {**os.environ, "PYTHONPATH": f"{BENCH}{os.pathsep}{BENCH.parent}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found, table = json.loads(done.stdout)
+    assert set(found) == {"2000"}
+    assert set(found["2000"]) == {
+        *("open_s", "costs_s", "by_hand_s", "by_hand_in_memory_s", "costs_ratio", "costs_ratio_in_memory"),
+        *("costs_peak_mib", "messages_of_one_s", "conversations_s", "peak_mib"),
+    }
+    assert all(figure > 0 for figure in found["2000"].values())
+    assert "2,000 made calls" in table
+    assert all(name in table for name in found["2000"])

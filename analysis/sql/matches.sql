@@ -5,6 +5,7 @@
 -- provider, then any; of those the last before it. Further away only one that cannot be mistaken for another counts, where
 -- the calls between went unseen only one within an hour, and users that are told apart are never one conversation.
 -- Calls that were stitched when they were made are not looked at again.
+-- A digest that one call alone answered needs no search: its calls are joined, which is most of a large store.
 with placed as (
     select
         call_id,
@@ -15,60 +16,108 @@ with placed as (
         coalesce(entry, epoch_us(started_at)) as begins,
         coalesce(entry, epoch_us(coalesce(ended_at, started_at))) as ends,
         epoch_us(started_at) as begins_at,
-        epoch_us(coalesce(ended_at, started_at)) as ends_at,
-        if(parent_call_id is null and previous_response_id is null, prefix_digests, []) as prefix_digests,
-        answer_digests
+        epoch_us(coalesce(ended_at, started_at)) as ends_at
     from call_keys
 ),
 
 prefixes as (
-    select placed.*, unnest(prefix_digests) as digest, generate_subscripts(prefix_digests, 1) as shortened
-    from placed
+    select call_id, unnest(prefix_digests) as digest, generate_subscripts(prefix_digests, 1) as shortened
+    from call_keys
+    where parent_call_id is null and previous_response_id is null
 ),
 
 answers as (
-    select placed.*, answer.digest
-    from placed, unnest(placed.answer_digests) as answer(digest)
-    where answer.digest in (select digest from prefixes)
+    select call_id, unnest(answer_digests) as digest from call_keys
+),
+
+answered as (
+    select digest, any_value(call_id) as call_id, count(*) = 1 as is_once
+    from answers
+
+    group by digest
+),
+
+-- of a digest that one call alone answered there is nothing to choose from
+unmistaken as (
+    select
+        asking.call_id,
+        asked.shortened,
+        1 as width,
+        answering.call_id as parent_call_id,
+        asking.user_id,
+        answering.user_id as parent_user_id,
+        asking.begins_at as happened_at,
+        answering.ends_at as parent_at,
+        1 as candidates
+    from prefixes as asked
+    inner join answered on asked.digest = answered.digest and answered.is_once
+    inner join placed as asking on asked.call_id = asking.call_id
+    inner join placed as answering on answered.call_id = answering.call_id
+    where (
+            asking.recording = answering.recording
+            and asking.provider is not distinct from answering.provider
+            and asking.begins >= answering.ends
+        )
+        or (asking.begins_at >= answering.ends_at and asked.shortened = 1)
 ),
 
 events as (
-    select digest, call_id, shortened, user_id, begins_at as happened_at, 1 as width, begins as moment, true as asks,
-        concat_ws('|', recording, provider, model, user_id) as circle
-    from prefixes
+    select digest, call_id, shortened, true as asks from prefixes
     union all
-    select digest, call_id, 0, user_id, ends_at, 1, ends, false, concat_ws('|', recording, provider, model, user_id) from answers
-    union all
-    select digest, call_id, shortened, user_id, begins_at, 2, begins, true, concat_ws('|', recording, provider) from prefixes
-    union all
-    select digest, call_id, 0, user_id, ends_at, 2, ends, false, concat_ws('|', recording, provider) from answers
-    union all
-    select digest, call_id, shortened, user_id, begins_at, 3, begins_at, true, '' from prefixes
-    union all
-    select digest, call_id, 0, user_id, ends_at, 3, ends_at, false, '' from answers
+    select digest, call_id, 0, false from answers
 ),
 
-seen as (
+shared as (
+    select placed.*, events.* exclude (call_id)
+    from events
+    inner join answered on events.digest = answered.digest and not answered.is_once
+    inner join placed on events.call_id = placed.call_id
+),
+
+circles as (
+    select digest, call_id, shortened, user_id, asks, if(asks, begins_at, ends_at) as happened_at, 1 as width,
+        if(asks, begins, ends) as moment, concat_ws('|', recording, provider, model, user_id) as circle
+    from shared
+    union all
+    select digest, call_id, shortened, user_id, asks, if(asks, begins_at, ends_at), 2,
+        if(asks, begins, ends), concat_ws('|', recording, provider)
+    from shared
+    union all
+    select digest, call_id, shortened, user_id, asks, if(asks, begins_at, ends_at), 3, if(asks, begins_at, ends_at), ''
+    from shared
+),
+
+nearest as (
     select
-        digest, call_id, shortened, user_id, happened_at, width, asks,
+        call_id, shortened, width, asks,
         last_value(if(asks, null, call_id) ignore nulls) over before as parent_call_id,
+        user_id,
         last_value(if(asks, null, user_id) ignore nulls) over before as parent_user_id,
+        happened_at,
         last_value(if(asks, null, happened_at) ignore nulls) over before as parent_at,
         count(*) filter (where not asks) over before as candidates
-    from events
+    from circles
     where moment is not null
     window before as (
         partition by digest, width, circle order by moment, asks, call_id
         rows between unbounded preceding and 1 preceding
     )
+),
+
+found as (
+    select call_id, shortened, width, parent_call_id, user_id, parent_user_id, happened_at, parent_at, candidates from unmistaken
+    union all
+    select call_id, shortened, width, parent_call_id, user_id, parent_user_id, happened_at, parent_at, candidates from nearest where asks
 )
 
-select call_id, parent_call_id, candidates
-from seen
-where asks
-    and parent_call_id is not null
+select
+    call_id,
+    arg_min(parent_call_id, shortened * 4 + width) as parent_call_id,
+    arg_min(candidates, shortened * 4 + width) as candidates
+from found
+where parent_call_id is not null
     and parent_call_id <> call_id
     and (user_id = '' or parent_user_id = '' or user_id = parent_user_id)
     and (width = 1 or (candidates = 1 and (width = 2 or shortened = 1)))
     and (shortened = 1 or coalesce(happened_at - parent_at, 0) <= 3600000000)
-qualify row_number() over (partition by call_id order by shortened, width) = 1
+group by call_id

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import conversations
+import costing as made_costs
 import pools
 import recorded
 import sdks
@@ -45,10 +46,23 @@ class Effort:
     processes: int = 7
     memory_calls: int = 3_000
     turns: int = 1_000
+    stores: tuple[int, ...] = (100_000, 1_000_000)
+    openings: int = 3
 
 
 QUICK: Final = Effort(
-    rounds=1, calls=5, streams=2, sends=50, spans=60, single_spans=5, copies=1, processes=1, memory_calls=20, turns=500
+    rounds=1,
+    calls=5,
+    streams=2,
+    sends=50,
+    spans=60,
+    single_spans=5,
+    copies=1,
+    processes=1,
+    memory_calls=20,
+    turns=500,
+    stores=(100_000,),
+    openings=1,
 )
 
 
@@ -176,6 +190,11 @@ def importing(effort: Effort) -> dict[str, float]:
 def conversing(effort: Effort) -> dict[str, float]:
     """Return what a call takes in the store and on the worker, in short conversations and in long ones."""
     return conversations.short_and_long(effort.turns)
+
+
+def costing(effort: Effort) -> dict[str, dict[str, float]]:
+    """Return how fast stores of made calls are costed, by their number of calls."""
+    return made_costs.costing(effort.stores, effort.openings, effort.rounds)
 
 
 _IMPORT: Final = "import time; t = time.perf_counter(); {}; print((time.perf_counter() - t) * 1e3)"
