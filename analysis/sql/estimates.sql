@@ -29,7 +29,8 @@ counted as (
 
 before as (
     select links.call_id, parents.provider, parents.request_model, parents.system_digest,
-        parents.input_tokens + parents.output_tokens - coalesce(parents.reasoning_tokens, 0) as tokens
+        -- sums of any counts there may be
+        parents.input_tokens::hugeint + parents.output_tokens - coalesce(parents.reasoning_tokens, 0) as tokens
     from continuations as links
     inner join call_keys as parents on links.parent_call_id = parents.call_id
     inner join outcomes on parents.span_id = outcomes.span_id
@@ -93,6 +94,6 @@ estimated as (
     from rated
 )
 
-select span_id, call_id, input as input_tokens, output as output_tokens, rule
+select span_id, call_id, try_cast(input as bigint) as input_tokens, output as output_tokens, rule
 from estimated
 where input >= 0 and output >= 0
