@@ -19,6 +19,7 @@ from ..instrument.documents import load_documents
 from . import sql as models
 from .files import parquet_list, stored_spans
 from .grouping import cost_keys, cost_query, key_columns
+from .one_conversation import messages_query
 from .pricing.effective import effective_prices
 from .pricing.newer import BookError, book_of
 from .pricing.overrides import PricesFileError, own_prices
@@ -202,7 +203,10 @@ class Ledger:
             conversation: only those of this conversation.
             limit: at most this many.
         """
-        return self._select("messages", {"conversation_id =": conversation}, limit)
+        if conversation is None:
+            return self._select("messages", {}, limit)
+        last = "" if limit is None else f" limit {int(limit)}"
+        return self.sql(f"{messages_query()} order by {_ORDER['messages']}{last}", {"conversation": conversation})
 
     def _select(self, model: str, conditions: Mapping[str, object], limit: int | None) -> pl.DataFrame:
         said = {condition: value for condition, value in conditions.items() if value is not None}

@@ -5,7 +5,17 @@
 -- reasoning that nobody saw is not in it. Bytes a token are measured in this ledger (bytes_per_token), of the model, else of
 -- the provider; else they are 4, as providers say of English text.
 with seen as (
-    select spans.*, outcomes.billed, sizes.* exclude (span_id, call_id)
+    select
+        spans.span_id,
+        spans.call_id,
+        spans.provider,
+        spans.request_model,
+        spans.request_digest,
+        spans.system_digest,
+        spans.input_tokens,
+        spans.output_tokens,
+        outcomes.billed,
+        sizes.* exclude (span_id, call_id)
     from outcomes
     inner join spans on outcomes.span_id = spans.span_id
     inner join attempt_sizes as sizes on outcomes.span_id = sizes.span_id
@@ -34,7 +44,7 @@ before as (
     from continuations as links
     inner join call_keys as parents on links.parent_call_id = parents.call_id
     inner join outcomes on parents.span_id = outcomes.span_id
-    where outcomes.outcome = 'complete'
+    where outcomes.outcome = 'complete' and links.call_id in (select call_id from seen)
 ),
 
 rated as (

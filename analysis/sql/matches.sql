@@ -33,7 +33,6 @@ answers as (
 answered as (
     select digest, any_value(call_id) as call_id, count(*) = 1 as is_once
     from answers
-
     group by digest
 ),
 
@@ -112,12 +111,13 @@ found as (
 
 select
     call_id,
-    arg_min(parent_call_id, shortened * 4 + width) as parent_call_id,
-    arg_min(candidates, shortened * 4 + width) as candidates
+    -- asked here, and not above: as a condition of the join it would have the planner pair every call with every other
+    arg_min(parent_call_id, shortened * 4 + width) filter (where parent_call_id <> call_id) as parent_call_id,
+    arg_min(candidates, shortened * 4 + width) filter (where parent_call_id <> call_id) as candidates
 from found
 where parent_call_id is not null
-    and parent_call_id <> call_id
     and (user_id = '' or parent_user_id = '' or user_id = parent_user_id)
     and (width = 1 or (candidates = 1 and (width = 2 or shortened = 1)))
     and (shortened = 1 or coalesce(happened_at - parent_at, 0) <= 3600000000)
 group by call_id
+having count(*) filter (where parent_call_id <> call_id) > 0

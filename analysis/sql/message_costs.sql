@@ -15,9 +15,9 @@ with summed as (
         try_cast(sum(paid.tokens) filter (where paid.is_resent) as bigint) as tokens_again,
         sum(paid.cost_usd) filter (where paid.is_resent) as cost_again_usd,
         sum(paid.cost_usd) as total_cost_usd,
-        count(unpriced_calls.call_id) as unpriced_calls
+        count(payers.unpriced_reason) as unpriced_calls
     from message_payments as paid
-    left join unpriced_calls on paid.paid_by = unpriced_calls.call_id
+    left join call_costs as payers on paid.paid_by = payers.call_id
     group by paid.call_id, paid.message_index
 )
 
