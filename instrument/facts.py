@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .exchange import Exchange, Headers
     from .message_rules import MessageRules
     from .paths import Path
-    from .surfaces import Location, StreamRules
+    from .surfaces import Location, StreamRules, Surface
 
 HTTP_ERROR: Final = 400
 _WRAPPED: Final = re.compile(r":https?:.*$|^[\w.]+#")
@@ -170,7 +170,7 @@ def facts_of(reading: Reading, match: Match, usage: Usage, key: DigestKey | None
         operation=surface.operation,
         server_address=reading.url.hostname or "",
         request_model=reading.first_text("request_model"),
-        response_model=reading.last_text("response_model"),
+        response_model=_response_model(reading),
         response_id=reading.first_text("response_id"),
         previous_response_id=reading.first_text("previous_response_id"),
         request_id=reading.first_text("request_id"),
@@ -185,7 +185,8 @@ def facts_of(reading: Reading, match: Match, usage: Usage, key: DigestKey | None
         is_stream=_is_stream(reading),
         identifiers=_identifiers(reading),
         # Work that another request was billed for is not counted again: its figures stay in the raw usage.
-        usage=usage if surface.is_billed else Usage(),
+        # A sum of which a part was cut off is none.
+        usage=usage if surface.is_billed and not (_is_sum(surface) and exchange.body_cut) else Usage(),
         # Usage comes off the wire like all else: numbers and enum values stay as they were, prose does not.
         raw_usage=skeleton(usage.raw, surface.rules),
         message_count=len(messages) or None,
@@ -194,6 +195,16 @@ def facts_of(reading: Reading, match: Match, usage: Usage, key: DigestKey | None
         raw_metadata=raw_metadata(exchange, new_request, reading.body, surface.rules),
         thread=thread,
     )
+
+
+def _is_sum(surface: Surface) -> bool:
+    return surface.usage.merge == "sum"
+
+
+def _response_model(reading: Reading) -> str | None:
+    """Return the model that answered; of several whose usage is one sum, none: no price is that of all."""
+    several = _is_sum(reading.surface) and len(set(reading.texts("response_model"))) > 1
+    return None if several else reading.last_text("response_model")
 
 
 def _thread(reading: Reading, messages: Sequence[Any], key: DigestKey | None) -> Thread | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,3 +117,49 @@ def test_a_mistake_in_a_document_is_told(front: str, message: str):
     text = f'+++\nid = "x"\nname = "X"\nhosts = []\n[billing]\n{front}\n+++\n'
     with pytest.raises(DocumentError, match=message.replace(".", r"\.")):
         parse_documents({"x.md": text})
+
+
+BATCH: dict[str, Any] = {
+    "provider": "anthropic",
+    "identifiers": [("batch_id", ["b1"])],
+    "finish_reasons": None,
+    **dict.fromkeys(("request_model", "response_model", "input_tokens", "output_tokens")),
+}
+MADE: dict[str, Any] = {**BATCH, "surface": "messages.batches", "operation": "create_batch"}
+RESULTS: dict[str, Any] = {
+    **BATCH,
+    "surface": "messages.batches.results",
+    "operation": "retrieve",
+    "response_id": "b1",
+    "response_model": "claude-haiku-4-5",
+    "service_tier": "batch",
+    "input_tokens": 1000,
+    "output_tokens": 100,
+}
+COSTS = "select operation, cost_usd, cost_source, unpriced_reason from calls order by started_at"
+
+
+def test_a_batch_is_not_free_before_its_results_are_read(tmp_path: Path):
+    other = MADE | {"identifiers": [("batch_id", ["b2"])]}
+    failed = MADE | {"status_code": 401, "error_type": "authentication_error"}
+    found = read(tmp_path / "a", [call_row(**MADE), call_row(**other), call_row(**failed)], COSTS)
+    assert found == [
+        ("create_batch", None, None, "no usage reported"),
+        ("create_batch", None, None, "no usage reported"),
+        ("create_batch", 0, "unbilled", None),
+    ]
+    found = read(tmp_path / "b", [call_row(**MADE), call_row(**other), call_row(**RESULTS)], COSTS)
+    assert found == [
+        ("create_batch", 0, "unbilled", None),
+        ("create_batch", None, None, "no usage reported"),
+        ("retrieve", Decimal("0.00075"), "computed", None),
+    ]
+
+
+def test_results_that_are_read_again_are_billed_once(tmp_path: Path):
+    found = read(tmp_path, [call_row(**RESULTS) for _ in range(3)], COSTS)
+    assert found == [
+        ("retrieve", Decimal("0.00075"), "computed", None),
+        ("retrieve", None, "billed_elsewhere", None),
+        ("retrieve", None, "billed_elsewhere", None),
+    ]

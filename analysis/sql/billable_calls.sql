@@ -5,6 +5,7 @@ select
     keys.call_id,
     keys.provider,
     spans.surface,
+    spans.operation = 'retrieve' as is_read,
     keys.response_id,
     keys.request_digest,
     if(spans.error_type is null, array_to_string(keys.answer_digests, ' '), null) as answer_digest,

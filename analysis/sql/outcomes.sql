@@ -3,12 +3,18 @@
 -- (the provider broke one off); timeout (given up on before the answer came); unsent (no connection was made); error (an error
 -- response without usage). billed says what of it: as reported, nothing, input and output so far, at least that, or the whole
 -- answer, also the part that nobody saw. An error response without usage costs nothing, unless the document has its status
--- among those that may be billed; nor do requests of surfaces that run no model. Names of exceptions are those of clients.
-with ended as (
+-- among those that may be billed; nor do requests of surfaces that run no model, but those that hand in a batch: what that
+-- costs is unknown until its results were read (one call with the batch's id). Names of exceptions are those of clients.
+with settled as (
+    select distinct provider, response_id from spans where operation = 'retrieve' and input_tokens is not null
+),
+
+ended as (
     select
         spans.span_id,
         spans.call_id,
         spans.output_tokens,
+        spans.operation = 'create_batch' and spans.status_code < 400 and settled.response_id is null as is_open_batch,
         coalesce(list_contains(providers.unbilled_surfaces, spans.surface), false) as runs_no_model,
         coalesce(list_contains(providers.billed_statuses, spans.status_code), false) as has_billed_status,
         providers.aborted_stream,
@@ -42,6 +48,10 @@ with ended as (
         end as outcome
     from spans
     left join providers on spans.provider = providers.provider
+    left join settled
+        on spans.operation = 'create_batch'
+        and spans.provider = settled.provider
+        and spans.identifiers['batch_id'][1] = settled.response_id
     where spans.call_id is not null
 ),
 
@@ -49,6 +59,7 @@ said as (
     select
         ended.*,
         nullif(case
+            when is_open_batch then null
             when runs_no_model or outcome = 'unsent' then 'nothing'
             when outcome = 'error' then if(has_billed_status, null, 'nothing')
             when outcome = 'aborted' then aborted_stream

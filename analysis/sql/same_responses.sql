@@ -3,7 +3,8 @@
 -- Two records are of one response if provider, surface and response id are the same and nothing that both know differs:
 -- request, input tokens and, where the answer came whole, its tokens and words; at least the request or the tokens must be
 -- known to be the same. One watcher (all of live capture, one recording) sees a response twice only at the same time: where
--- its records do not overlap they are several responses, and the first of one watcher is the first of another.
+-- its records do not overlap they are several responses, and the first of one watcher is the first of another; what is read
+-- (the results of a batch) can be read again at any time, and is one response.
 -- The record that counts is the one that says what was billed, else that has usage, else seen live, else begun first.
 with shared as (
     select
@@ -33,6 +34,7 @@ filled as (
         started_at,
         ended_at,
         says_cost,
+        is_read,
         input_tokens is not null as has_usage,
         coalesce(request_digest, if(least_digest = most_digest, least_digest, null)) as request,
         coalesce(answer_digest, if(least_answer = most_answer, least_answer, null)) as answer,
@@ -45,10 +47,10 @@ filled as (
 begun as (
     select
         filled.*,
-        started_at is null or coalesce(started_at > max(ended_at) over (
+        not is_read and (started_at is null or coalesce(started_at > max(ended_at) over (
             partition by response, request, answer, input, output, watcher
             order by started_at nulls last, entry, call_id rows between unbounded preceding and 1 preceding
-        ), true) as is_another
+        ), true)) as is_another
     from filled
     where request is not null or (input is not null and output is not null)
 ),
