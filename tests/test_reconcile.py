@@ -315,6 +315,7 @@ def test_pages_and_gzip_and_limits(tmp_path: Path):
     assert said[0] == "warning: openai: costs: not all pages are here: the last file says that there are more"
     assert said[1].startswith(f"1 matched; 0.000560 USD here, 0.000560 USD there, {book}")
     assert command(store, str(first), str(second), "--fail-over", "0%")[0].startswith("2 matched; 0.001120 USD here")
+    assert command(store, *map(str, (first, second, second)))[0].startswith("2 matched; 0.001120 USD here")
     second.write_text(json.dumps(page("costs", {1: costs(2)})))
     said = command(store, str(first), str(second), "--fail-over", "30%", status=3)
     assert said[-1] == "over the limit: 0.000560 USD differ, of 0.001680 USD billed 30 % are allowed"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from ...instrument.exports import COUNTS, TEXTS, Export
@@ -75,7 +76,7 @@ def read_exports(
     """Return what exports say, by provider.
 
     Args:
-        files: JSON or CSV, plain or gzip; several may be pages of one export.
+        files: JSON or CSV, plain or gzip; several may be pages of one export. The same page counts once.
         registry: provider documents; a file is told by what their exports require.
         provider: id of the document they belong to; needed with a mapping.
         mapping: by ``day``, ``model``, ``key``, ``calls``, ``cost``, ``currency`` or a count of tokens the column of a
@@ -87,8 +88,12 @@ def read_exports(
     """
     accounts: dict[str, Account] = {}
     whole: Counter[tuple[str, str]] = Counter()
+    seen: set[bytes] = set()
     for path in files:
         data = _data(path)
+        if (mark := sha256(data).digest()) in seen:
+            continue  # the same page once more
+        seen.add(mark)
         content = _content(path, data)
         owner, kind = _told(path, content, registry, provider, mapping)
         account = accounts.setdefault(owner, Account(owner))
